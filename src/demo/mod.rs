@@ -1,0 +1,1 @@
+//! The closed loop on one machine, without a cluster.

@@ -1,0 +1,151 @@
+//! What must become true. An effect names an end, never a delta, and is asked for again until it
+//! is observed: carrying one out twice is always safe.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Weight;
+use crate::reason::Reason;
+use crate::state::{GitRevision, Revision, TrialId};
+
+/// One end the engine wants. In a `Decision` they are in the order in which to carry them out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[must_use = "an effect does nothing until it is carried out"]
+pub enum Effect {
+    /// Scale sets that are neither stable nor canary to 0; delete podless ones that could be
+    /// taken for the canary.
+    Settle {
+        /// The set that stays.
+        keep: Revision,
+    },
+    /// Hold Services and routes: from here on their selector and weights are ours alone.
+    Hold,
+    /// Every Service selects only the pods of this revision.
+    Pin {
+        /// Whose pods.
+        revision: Revision,
+    },
+    /// Every Service selects all pods of the workload again.
+    Unpin,
+    /// The canary's set exists with this many pods.
+    Raise {
+        /// The canary.
+        revision: Revision,
+        /// Pods, never 0; `Retire` is the way down.
+        replicas: u32,
+    },
+    /// The gateway sends this share to the canary.
+    Route {
+        /// The canary's share.
+        weight: Weight,
+    },
+    /// The tested pods become the Deployment's own: one patch, decided on live reads.
+    HandOver {
+        /// The canary, about to be stable.
+        revision: Revision,
+    },
+    /// The canary's set and Service are gone.
+    Retire {
+        /// The canary that was.
+        revision: Revision,
+    },
+    /// The Deployment carries this revision's template again, written by us.
+    Restore {
+        /// Stable.
+        revision: Revision,
+    },
+    /// Git says what runs: the revert is on the branch, or there is a named reason why not.
+    Revert(RevertOrder),
+    /// Nothing is held, the Deployment is not paused, none of our fields is left.
+    Release,
+    /// People are told, once.
+    Announce(Notice),
+}
+
+/// A revert, complete: carried out today or after a crash it gives the same commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevertOrder {
+    /// The idempotency key: goes into the trailer `Tidegate-Trial`.
+    pub trial: TrialId,
+    /// `namespace/name`.
+    pub rollout: String,
+    /// The branch to write to.
+    pub branch: String,
+    /// Only these paths are touched.
+    pub paths: Vec<String>,
+    /// Last revision whose template was stable.
+    pub good: GitRevision,
+    /// The revision that brought the canary.
+    pub bad: GitRevision,
+    /// Why, in one or two sentences with numbers; goes into the message.
+    pub why: String,
+    /// When the trial was aborted: author and committer time, so that a retry gives the same id.
+    pub at: DateTime<Utc>,
+}
+
+/// What became of a revert. Only `Retry` is asked again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RevertOutcome {
+    /// Our commit is on the branch (pushed now, or found there by its trailer).
+    Pushed {
+        /// Our commit.
+        commit: GitRevision,
+    },
+    /// The branch has the old content already; nothing was written.
+    AlreadyReverted {
+        /// The tip that was looked at.
+        tip: GitRevision,
+    },
+    /// A pull request waits for people.
+    PullRequest {
+        /// Where.
+        url: String,
+    },
+    /// Somebody's later commit changed the same lines: nothing is forced.
+    Conflict {
+        /// Files with conflicts.
+        paths: Vec<String>,
+    },
+    /// No commit of the range touches our paths: the template is not explained by Git.
+    CulpritUnknown,
+    /// The paths did not exist at the good revision: there is nothing to go back to.
+    NoBaseline,
+    /// The bad revision is not on the branch (force-push, other branch).
+    NotOnBranch,
+    /// The server refuses (hook, protected branch, rights).
+    Refused {
+        /// What it said, cleaned.
+        message: String,
+    },
+    /// Could not ask; try again later.
+    Retry {
+        /// What went wrong, without secrets.
+        message: String,
+    },
+}
+
+/// One thing told to people (event, alert). Delivered at least once, told apart by `id`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Counts up within one Rollout.
+    pub id: u64,
+    /// When it was decided.
+    pub at: DateTime<Utc>,
+    /// How loud.
+    pub severity: Severity,
+    /// Which of the documented whys.
+    pub reason: Reason,
+    /// One sentence with numbers, no secrets.
+    pub message: String,
+}
+
+/// How loud a notice is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// The loop is closed; look in the morning.
+    Warning,
+    /// A person is needed now.
+    Critical,
+}

@@ -1,0 +1,255 @@
+//! What the user asked for, already parsed: nothing in here can be wrong.
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use crate::defaults;
+use crate::judge::Analysis;
+
+/// A share of the traffic in whole percent, 0 to 100.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct Weight(u8);
+
+impl Weight {
+    /// Everything goes to stable.
+    pub const ZERO: Self = Self(0);
+    /// Everything goes to the canary.
+    pub const FULL: Self = Self(100);
+
+    /// `None` above 100.
+    pub const fn new(percent: u8) -> Option<Self> {
+        if percent <= 100 { Some(Self(percent)) } else { None }
+    }
+
+    /// Whole percent, 0 to 100.
+    pub const fn percent(self) -> u8 {
+        self.0
+    }
+}
+
+impl TryFrom<u8> for Weight {
+    type Error = String;
+
+    fn try_from(percent: u8) -> Result<Self, Self::Error> {
+        Self::new(percent).ok_or_else(|| format!("weight {percent}: expected 0 to 100"))
+    }
+}
+
+impl From<Weight> for u8 {
+    fn from(weight: Weight) -> Self {
+        weight.0
+    }
+}
+
+impl std::fmt::Display for Weight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+/// Everything the engine needs to know about one Rollout.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// `namespace/name`, for messages and commit trailers.
+    pub rollout: String,
+    /// Makes trial ids of two Rollouts of one name (re-created, or in two clusters) differ.
+    pub uid: String,
+    /// Whether we act or only watch.
+    pub mode: Mode,
+    /// How the canary gets its traffic.
+    pub traffic: Traffic,
+    /// The way to 100 %. Never empty; weights never fall; the last weight is 100.
+    pub steps: Vec<Step>,
+    /// What is measured and what it must satisfy.
+    pub analysis: Analysis,
+    /// What follows an abort that the release is to blame for.
+    pub on_failure: OnFailure,
+    /// What follows when a step's deadline passes without a verdict.
+    pub on_inconclusive: OnInconclusive,
+    /// What follows when the traffic cannot prove a step within its deadline.
+    pub on_low_traffic: OnLowTraffic,
+    /// How long each stage may take.
+    pub limits: Limits,
+    /// Where the manifests live. `None`: nothing can be reverted.
+    pub git: Option<GitPlan>,
+}
+
+/// Whether we act or only watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Gate, route, promote, revert.
+    #[default]
+    Enforce,
+    /// Touch nothing: say what the verdict is and what would be reverted.
+    Observe,
+}
+
+/// The mechanism that gives the canary its share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Traffic {
+    /// A gateway splits by weight; Services are pinned to stable.
+    Routes,
+    /// The Service selects both sets; the share is the share of pods. Weights up to 50, and 100.
+    Pods,
+    /// Blue-green: the Services' selector is switched in one write. Weights 0 and 100.
+    Switch,
+}
+
+/// One entry of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// Give the canary this weight and judge it for at least `bake`.
+    Weight {
+        /// The canary's share while the step lasts.
+        weight: Weight,
+        /// Minimum time at this weight.
+        #[serde(with = "crate::seconds")]
+        bake: TimeDelta,
+    },
+    /// Keep the weight and wait for a person, or for `resume_after`.
+    Pause {
+        /// `None`: only a person ends the pause.
+        #[serde(with = "crate::seconds_option")]
+        resume_after: Option<TimeDelta>,
+    },
+}
+
+/// What follows an abort that the release is to blame for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnFailure {
+    /// Traffic back, then a revert commit (or pull request).
+    #[default]
+    Revert,
+    /// Traffic back, Git untouched, alert.
+    Hold,
+}
+
+/// What follows when a step's deadline passes without a verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnInconclusive {
+    /// Keep the weight, tell people, wait for one.
+    #[default]
+    Pause,
+    /// Traffic back to stable, Git untouched: nothing was proven against the release.
+    Abort,
+}
+
+/// What follows when the traffic cannot prove a step within its deadline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnLowTraffic {
+    /// As an inconclusive step.
+    #[default]
+    Pause,
+    /// Go on unproven, with a reason of its own; never called Pass.
+    PromoteUnproven,
+}
+
+/// How long each stage may take. Every stage that waits for machines has one; see `defaults`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// One settled stable set before the trial starts.
+    #[serde(with = "crate::seconds")]
+    pub settle: TimeDelta,
+    /// Canary pods ready after they were asked for.
+    #[serde(with = "crate::seconds")]
+    pub ready: TimeDelta,
+    /// A weight read back after it was written.
+    #[serde(with = "crate::seconds")]
+    pub shift: TimeDelta,
+    /// A verdict, on top of a step's minimum time.
+    #[serde(with = "crate::seconds")]
+    pub verdict: TimeDelta,
+    /// The Deployment taking over the tested pods.
+    #[serde(with = "crate::seconds")]
+    pub hand_over: TimeDelta,
+    /// Requests in flight on the canary after its weight went to 0.
+    #[serde(with = "crate::seconds")]
+    pub drain: TimeDelta,
+    /// How long the way back stays one write after the promotion of the traffic.
+    #[serde(with = "crate::seconds")]
+    pub scale_down_delay: TimeDelta,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            settle: defaults::SETTLE_DEADLINE,
+            ready: defaults::READY_DEADLINE,
+            shift: defaults::SHIFT_DEADLINE,
+            verdict: defaults::VERDICT_DEADLINE,
+            hand_over: defaults::HAND_OVER_DEADLINE,
+            drain: defaults::DRAIN,
+            scale_down_delay: defaults::SCALE_DOWN_DELAY,
+        }
+    }
+}
+
+/// Where the manifests live and how they may be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitPlan {
+    /// Name of the `ConfigRepository`.
+    pub repository: String,
+    /// The branch the engine follows.
+    pub branch: String,
+    /// Paths that hold this application alone.
+    pub paths: Vec<String>,
+    /// How a revert may be written.
+    pub write: GitWrite,
+}
+
+/// How a revert reaches the branch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GitWrite {
+    /// A commit pushed to the branch.
+    #[default]
+    Push,
+    /// A branch and a pull request; the Deployment stays held until it is merged.
+    PullRequest,
+    /// A push; when the branch refuses it, a pull request.
+    PushThenPullRequest,
+}
+
+impl Plan {
+    /// The weight a step holds: its own, or for a pause that of the last weight before it.
+    pub fn weight_at(&self, step: usize) -> Weight {
+        self.steps
+            .iter()
+            .take(step + 1)
+            .rev()
+            .find_map(|step| match step {
+                Step::Weight { weight, .. } => Some(*weight),
+                Step::Pause { .. } => None,
+            })
+            .unwrap_or(Weight::ZERO)
+    }
+
+    /// How many canary pods a weight needs beside `desired` stable ones.
+    ///
+    /// By routes: `min(D, ceil(D*w/(100-w)))`, so that the load per pod is equal in both arms.
+    /// By pods: the same, at least 1, since the share of pods is the share of traffic.
+    /// By switch: all of them, since the switch takes all traffic at once.
+    pub fn canary_size(&self, weight: Weight, desired: u32) -> u32 {
+        let w = u32::from(weight.percent());
+        let share = if w >= 100 { desired } else { (desired * w).div_ceil(100 - w).min(desired) };
+        match self.traffic {
+            Traffic::Routes | Traffic::Pods => share.max(1).min(desired),
+            Traffic::Switch => desired,
+        }
+    }
+
+    /// The share of traffic a weight really gives: by pods only `c/(D+c)` can be reached.
+    pub fn effective_share(&self, weight: Weight, desired: u32) -> f64 {
+        match self.traffic {
+            Traffic::Routes | Traffic::Switch => f64::from(weight.percent()) / 100.0,
+            Traffic::Pods if weight == Weight::FULL => 1.0,
+            Traffic::Pods if weight == Weight::ZERO => 0.0,
+            Traffic::Pods => {
+                let canary = f64::from(self.canary_size(weight, desired));
+                canary / (f64::from(desired) + canary).max(1.0)
+            }
+        }
+    }
+}

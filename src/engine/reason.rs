@@ -1,0 +1,154 @@
+//! Why the engine decided what it decided: a closed list, for conditions, events and metrics.
+//! `docs/reasons.md` is generated from this file.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Why the engine decided what it decided.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Reason {
+            /// All of them, in the order of this file.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The `PascalCase` name: condition reason, event reason, metric label.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+
+            /// What it means and what to do about it.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc),+),)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The workload was seen for the first time: what runs is the baseline, never a trial.
+    FirstSight,
+    /// Stable serves all traffic and the template is stable's.
+    Stable,
+    /// The Deployment does not exist (any more).
+    WorkloadMissing,
+    /// The workload is scaled to 0: the template is tried when it is not.
+    Asleep,
+    /// The template failed before: it is not tried again without a newer commit or `retry`.
+    Quarantined,
+    /// A new template was seen and a trial began.
+    TrialStarted,
+    /// Waiting for one settled stable set.
+    Settling,
+    /// Waiting for canary pods to become ready.
+    CanaryStarting,
+    /// Waiting until the new weight is read back.
+    WeightShifting,
+    /// The weight is held while the canary is judged.
+    Baking,
+    /// The step is proven but its minimum time is not over.
+    BakeTime,
+    /// The verdict needs more data.
+    NeedMoreData,
+    /// Before a blue-green switch the canary has no traffic: only its pods are judged.
+    NoTrafficByDesign,
+    /// The metrics cannot be had; nothing is decided on missing data.
+    MetricsUnavailable,
+    /// A pause step waits for a person or for its time.
+    PauseStep,
+    /// A person paused the trial.
+    PausedByPerson,
+    /// No verdict within the step's deadline: waiting for a person.
+    PausedInconclusive,
+    /// The step passed; the next weight follows.
+    StepPassed,
+    /// The traffic cannot prove the step in time and the plan says to go on: unproven.
+    PromotedUnproven,
+    /// A person said to go on.
+    PromotedByPerson,
+    /// Stable has no available pod: the canary takes over without steps.
+    StableDown,
+    /// A revision that was promoted before comes back without steps.
+    PromotedBefore,
+    /// The canary is on its way to full size and all traffic.
+    Promoting,
+    /// Traffic is promoted; the way back is still one write.
+    ScaleDownDelay,
+    /// The Deployment is taking over the tested pods.
+    HandingOver,
+    /// The Deployment did not take over the pods in time; it is asked again.
+    HandOverSlow,
+    /// The canary is stable now.
+    Promoted,
+    /// The canary does harm: traffic goes back to stable.
+    AnalysisFailed,
+    /// The canary's pods crash or never become ready: traffic goes back to stable.
+    CanaryUnhealthy,
+    /// The canary's configuration keeps its pods from starting.
+    BadConfiguration,
+    /// The API server refuses what the trial needs. Nothing is reverted.
+    PermissionDenied,
+    /// The cluster, not the release, keeps the trial from going on. Nothing is reverted.
+    EnvironmentUnhealthy,
+    /// No verdict in time and the plan says abort. Nothing is reverted.
+    InconclusiveAborted,
+    /// A person aborted the trial.
+    AbortedByPerson,
+    /// A newer template came: the old canary leaves before the new one gets traffic.
+    Superseded,
+    /// The template is stable's again: somebody reverted by hand.
+    RevertedByHand,
+    /// The template rolled out past the gate: it is stable now, unjudged.
+    GateBypassed,
+    /// Weight 0 is asked for and not yet read back.
+    TrafficReturning,
+    /// The revert is being written.
+    Reverting,
+    /// The revert commit is on the branch.
+    Reverted,
+    /// The branch has the old content already.
+    AlreadyReverted,
+    /// A pull request with the revert waits for people.
+    PullRequestOpen,
+    /// A later commit changed the same lines: nothing is forced, a person must look.
+    RevertConflict,
+    /// No commit explains the template: nothing is reverted.
+    CulpritUnknown,
+    /// There is no older state of the paths to go back to.
+    NoBaseline,
+    /// The deployed revision is not on the branch: a person must look.
+    NotOnBranch,
+    /// The Git server refuses the revert: a person must look.
+    RevertRefused,
+    /// Git cannot be reached; the revert is tried again. Traffic is on stable.
+    GitUnavailable,
+    /// The Rollout has no repository: traffic is on stable, nothing is reverted.
+    NoRepository,
+    /// The template did not come from Git: stable's is written back, nothing is reverted.
+    NotFromGit,
+    /// Stable's template is being written back.
+    Restoring,
+    /// Traffic is on stable and the failed template is held.
+    Held,
+    /// A person asked for a retry of a failed template.
+    Retried,
+    /// Mode Observe: the rolling update is watched, nothing is touched.
+    Watching,
+    /// Mode Observe: this release would have been aborted.
+    WouldAbort,
+    /// A stage took longer than its deadline.
+    DeadlineExceeded,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

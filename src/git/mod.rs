@@ -1,0 +1,1 @@
+//! Git: fetch, find the culprit, revert by 3-way merge, push exactly once.

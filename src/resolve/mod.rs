@@ -1,0 +1,1 @@
+//! Files and objects to a `Plan`: the only parse, the only `Invalid`.
