@@ -49,7 +49,7 @@ defaults! {
     DRAIN: TimeDelta = TimeDelta::seconds(30), "30s";
     /// How long both full sets are kept after the traffic was promoted.
     /// Long enough to notice and go back with one write, short enough for the
-    /// PodDisruptionBudget, which counts the union of both sets.
+    /// pod disruption budget, which counts the union of both sets.
     SCALE_DOWN_DELAY: TimeDelta = TimeDelta::seconds(30), "30s";
     /// Minimum time at a weight when a step does not say.
     /// Five windows of the evidence lane, and longer than most caches need to warm up.
@@ -60,6 +60,12 @@ defaults! {
     /// How often a Rollout at rest is looked at when nothing changes.
     /// A lost watch event must not hide a new template for longer.
     REST_INTERVAL: TimeDelta = TimeDelta::minutes(5), "5m";
+    /// How long traffic may take to be back on stable before people are woken.
+    /// A write and its reading back take under two seconds; 30 s is fifteen tries.
+    HOME_ALARM: TimeDelta = TimeDelta::seconds(30), "30s";
+    /// How long a revert may be on its way before people are woken.
+    /// Traffic is safe meanwhile; most outages of a forge are over by then.
+    REVERT_ALARM: TimeDelta = TimeDelta::minutes(15), "15m";
     /// How many failed revisions are remembered.
     /// Image automation goes back and forth between a handful of tags; status stays below 16 kB.
     QUARANTINE_SIZE: usize = 10, "10";

@@ -39,6 +39,8 @@ pub enum Effect {
         /// The canary's share.
         weight: Weight,
     },
+    /// The route names the Service alone again, as in Git.
+    RouteHome,
     /// The tested pods become the Deployment's own: one patch, decided on live reads.
     HandOver {
         /// The canary, about to be stable.
@@ -54,6 +56,8 @@ pub enum Effect {
         /// Stable.
         revision: Revision,
     },
+    /// The Deployment is not paused. Only asked for when its template is stable's.
+    Unpause,
     /// Git says what runs: the revert is on the branch, or there is a named reason why not.
     Revert(RevertOrder),
     /// Nothing is held, the Deployment is not paused, none of our fields is left.

@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{Notice, RevertOrder, RevertOutcome};
-use crate::plan::Weight;
+use crate::plan::{Plan, Weight};
+use crate::reason::Reason;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -104,6 +105,10 @@ pub struct Trial {
     pub ready: Option<DateTime<Utc>>,
     /// When weight 0 was read back after an abort: requests drain from here.
     pub home: Option<DateTime<Utc>>,
+    /// Steps are left out, and why.
+    pub skip: Option<Skip>,
+    /// What people were already told about this trial, so that they are told once.
+    pub told: Vec<Reason>,
     /// Where in its life it is.
     pub stage: Stage,
 }
@@ -168,8 +173,6 @@ pub enum Stage {
     FastForward {
         /// When it began.
         since: DateTime<Utc>,
-        /// Why the steps are left out.
-        why: Skip,
     },
     /// The tested pods become the Deployment's own; ends the trial.
     Promoting {
@@ -351,8 +354,8 @@ pub struct Quarantined {
 }
 
 impl Stage {
-    /// The weight the stage asks for; `None` where it does not care (nothing is routed by us).
-    pub fn weight(&self, plan: &crate::plan::Plan) -> Weight {
+    /// The weight the stage asks for.
+    pub fn weight(&self, plan: &Plan) -> Weight {
         match self {
             Self::Shifting { step, .. } | Self::Baking { step, .. } | Self::Paused { step, .. } => {
                 plan.weight_at(*step)
@@ -376,13 +379,160 @@ impl Stage {
             | Self::Shifting { since, .. }
             | Self::Baking { since, .. }
             | Self::Paused { since, .. }
-            | Self::FastForward { since, .. }
+            | Self::FastForward { since }
             | Self::Promoting { since, .. }
             | Self::Aborting { since, .. }
             | Self::Reverting { since, .. }
             | Self::Restoring { since, .. }
             | Self::Aborted { since, .. }
             | Self::Watching { since } => *since,
+        }
+    }
+}
+
+/// Where a rollout stands in one word, for `kubectl get`: the stage without its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// Stable serves all.
+    Idle,
+    /// See [`Stage::Settling`].
+    Settling,
+    /// See [`Stage::Starting`].
+    Starting,
+    /// See [`Stage::Shifting`].
+    Shifting,
+    /// See [`Stage::Baking`].
+    Baking,
+    /// See [`Stage::Paused`].
+    Paused,
+    /// See [`Stage::FastForward`].
+    FastForward,
+    /// See [`Stage::Promoting`].
+    Promoting,
+    /// See [`Stage::Aborting`].
+    Aborting,
+    /// See [`Stage::Reverting`].
+    Reverting,
+    /// See [`Stage::Restoring`].
+    Restoring,
+    /// See [`Stage::Aborted`]; also at rest after a trial that was aborted.
+    Aborted,
+    /// See [`Stage::Watching`].
+    Watching,
+}
+
+impl Phase {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::Idle,
+        Self::Settling,
+        Self::Starting,
+        Self::Shifting,
+        Self::Baking,
+        Self::Paused,
+        Self::FastForward,
+        Self::Promoting,
+        Self::Aborting,
+        Self::Reverting,
+        Self::Restoring,
+        Self::Aborted,
+        Self::Watching,
+    ];
+}
+
+impl State {
+    /// Where the rollout stands in one word.
+    pub fn phase(&self) -> Phase {
+        let Some(trial) = &self.trial else {
+            let aborted = matches!(
+                self.last,
+                Some(Ended { outcome: Outcome::Aborted { ref cause, .. }, .. }) if cause.is_failure()
+            );
+            return if aborted { Phase::Aborted } else { Phase::Idle };
+        };
+        match trial.stage {
+            Stage::Settling { .. } => Phase::Settling,
+            Stage::Starting { .. } => Phase::Starting,
+            Stage::Shifting { .. } => Phase::Shifting,
+            Stage::Baking { .. } => Phase::Baking,
+            Stage::Paused { .. } => Phase::Paused,
+            Stage::FastForward { .. } => Phase::FastForward,
+            Stage::Promoting { .. } => Phase::Promoting,
+            Stage::Aborting { .. } => Phase::Aborting,
+            Stage::Reverting { .. } => Phase::Reverting,
+            Stage::Restoring { .. } => Phase::Restoring,
+            Stage::Aborted { .. } => Phase::Aborted,
+            Stage::Watching { .. } => Phase::Watching,
+        }
+    }
+}
+
+impl Cause {
+    /// The release is to blame, or a person said so: its revision is not tried again by itself,
+    /// and Git is put right where the plan allows it.
+    pub const fn is_blame(&self) -> bool {
+        match self {
+            Self::BadArtifact { .. } | Self::BadConfiguration { .. } | Self::Person { .. } => true,
+            Self::Permission { .. }
+            | Self::Environment { .. }
+            | Self::Inconclusive { .. }
+            | Self::Superseded
+            | Self::RevertedByHand
+            | Self::ScaledToZero
+            | Self::Bypassed
+            | Self::WorkloadGone => false,
+        }
+    }
+
+    /// Something went wrong; the others end a trial quietly.
+    pub const fn is_failure(&self) -> bool {
+        match self {
+            Self::BadArtifact { .. }
+            | Self::BadConfiguration { .. }
+            | Self::Person { .. }
+            | Self::Permission { .. }
+            | Self::Environment { .. }
+            | Self::Inconclusive { .. } => true,
+            Self::Superseded
+            | Self::RevertedByHand
+            | Self::ScaledToZero
+            | Self::Bypassed
+            | Self::WorkloadGone => false,
+        }
+    }
+
+    /// The documented why.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::BadArtifact { .. } => Reason::AnalysisFailed,
+            Self::BadConfiguration { .. } => Reason::BadConfiguration,
+            Self::Permission { .. } => Reason::PermissionDenied,
+            Self::Environment { .. } => Reason::EnvironmentUnhealthy,
+            Self::Inconclusive { .. } => Reason::InconclusiveAborted,
+            Self::Person { .. } => Reason::AbortedByPerson,
+            Self::Superseded => Reason::Superseded,
+            Self::RevertedByHand => Reason::RevertedByHand,
+            Self::ScaledToZero => Reason::Asleep,
+            Self::Bypassed => Reason::GateBypassed,
+            Self::WorkloadGone => Reason::WorkloadMissing,
+        }
+    }
+
+    /// One sentence for people.
+    pub fn message(&self) -> String {
+        match self {
+            Self::BadArtifact { message }
+            | Self::BadConfiguration { message }
+            | Self::Permission { message }
+            | Self::Environment { message }
+            | Self::Inconclusive { message } => message.clone(),
+            Self::Person { who, hold: true } => format!("{who} aborted the trial and keeps Git"),
+            Self::Person { who, hold: false } => format!("{who} aborted the trial"),
+            Self::Superseded => "a newer template came".to_owned(),
+            Self::RevertedByHand => "the template is stable's again".to_owned(),
+            Self::ScaledToZero => "the workload was scaled to 0".to_owned(),
+            Self::Bypassed => "the template rolled out past the gate".to_owned(),
+            Self::WorkloadGone => "the Deployment is gone".to_owned(),
         }
     }
 }

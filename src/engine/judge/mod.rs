@@ -6,4 +6,7 @@ pub use verdict::{Failure, Lane, Unclear, Verdict};
 
 /// What is measured and what it must satisfy.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Analysis {}
+pub struct Analysis {
+    /// Placeholder.
+    pub criteria: Vec<()>,
+}

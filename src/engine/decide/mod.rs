@@ -1,0 +1,145 @@
+//! The machine. One look at the world in, one decision out: no clock, no I/O, no panics, and the
+//! same inputs give the same answer.
+//!
+//! A decision is made in two halves. First the *next state*: at most one transition of the
+//! diagram in the crate's documentation. Then the *effects*: what that state wants and the world
+//! does not show yet. So an effect is asked for until it is observed, and a state whose ends are
+//! all met asks for nothing.
+
+mod back;
+mod ends;
+mod forward;
+mod rest;
+mod turn;
+
+use chrono::{DateTime, Utc};
+
+use crate::effect::Effect;
+use crate::observed::{Observed, Workload};
+use crate::plan::Plan;
+use crate::reason::Reason;
+use crate::state::{Cause, Outcome, Promotion, Stage, State, Trial};
+use turn::Turn;
+
+/// What to write down and then to do.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a decision does nothing until it is recorded and carried out"]
+pub struct Decision {
+    /// To be recorded before any effect.
+    pub next: State,
+    /// To be carried out in this order.
+    pub effects: Vec<Effect>,
+    /// When to look again if nothing happens.
+    pub wake: Wake,
+    /// Why.
+    pub reason: Reason,
+    /// The same for people, with numbers.
+    pub message: String,
+}
+
+/// When to look again if nothing happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// A change of the world will tell.
+    OnChange,
+    /// At this time at the latest.
+    At(DateTime<Utc>),
+}
+
+/// Decides what follows from the plan, the recorded state and one look at the world.
+pub fn decide(plan: &Plan, state: &State, seen: &Observed, now: DateTime<Utc>) -> Decision {
+    let mut turn = Turn::new(plan, seen, state, now);
+    turn.forget_delivered();
+    match (state.trial.clone(), &seen.workload) {
+        (None, None) => turn.say(Reason::WorkloadMissing, "the Deployment does not exist"),
+        (None, Some(workload)) => rest::rest(&mut turn, workload),
+        (Some(trial), None) => workload_gone(&mut turn, &trial),
+        (Some(trial), Some(workload)) => {
+            let next = on_trial(&mut turn, trial, workload);
+            turn.next.trial = next;
+        }
+    }
+    let effects = ends::ends(plan, &turn.next, seen, now);
+    turn.finish(effects)
+}
+
+/// One turn of a trial: `None` ends it.
+fn on_trial(turn: &mut Turn<'_>, trial: Trial, workload: &Workload) -> Option<Trial> {
+    if let Stage::Watching { .. } = trial.stage {
+        return rest::watch(turn, trial, workload);
+    }
+    if !is_going_back(&trial.stage) {
+        if let Some(cause) = interruption(turn, &trial, workload) {
+            return back::abort(turn, trial, cause);
+        }
+        let trial = match forward::answer(turn, trial) {
+            forward::Answered::Go(trial) => trial,
+            forward::Answered::Done(trial) => return trial,
+        };
+        return forward::forward(turn, trial, workload);
+    }
+    back::back(turn, trial, workload)
+}
+
+/// From here on the trial only goes home.
+fn is_going_back(stage: &Stage) -> bool {
+    match stage {
+        Stage::Aborting { .. }
+        | Stage::Reverting { .. }
+        | Stage::Restoring { .. }
+        | Stage::Aborted { .. } => true,
+        Stage::Settling { .. }
+        | Stage::Starting { .. }
+        | Stage::Shifting { .. }
+        | Stage::Baking { .. }
+        | Stage::Paused { .. }
+        | Stage::FastForward { .. }
+        | Stage::Promoting { .. }
+        | Stage::Watching { .. } => false,
+    }
+}
+
+/// What ends a trial from outside, whatever stage it is in, before any verdict is looked at.
+fn interruption(turn: &Turn<'_>, trial: &Trial, workload: &Workload) -> Option<Cause> {
+    if handed_over(trial, workload) {
+        // The tested pods are the Deployment's: the promotion is finished first.
+        return None;
+    }
+    let stable = turn.next.stable.as_ref().map(|stable| &stable.revision);
+    if Some(&workload.template) == stable {
+        return Some(Cause::RevertedByHand);
+    }
+    if workload.template != trial.canary {
+        return Some(Cause::Superseded);
+    }
+    if !workload.paused && !may_be_open(&trial.stage) {
+        return Some(Cause::Bypassed);
+    }
+    if workload.desired == 0 {
+        return Some(Cause::ScaledToZero);
+    }
+    None
+}
+
+/// The Deployment controller took the canary's set as its newest.
+fn handed_over(trial: &Trial, workload: &Workload) -> bool {
+    matches!(
+        trial.stage,
+        Stage::Promoting { part: Promotion::HandingOver | Promotion::Releasing, .. }
+    ) && workload.adopted.as_ref() == Some(&trial.canary)
+        || matches!(trial.stage, Stage::Promoting { part: Promotion::Releasing, .. })
+}
+
+/// We open the gate ourselves at the end of a promotion; before that nobody else may.
+fn may_be_open(stage: &Stage) -> bool {
+    matches!(stage, Stage::Promoting { part: Promotion::HandingOver | Promotion::Releasing, .. })
+}
+
+/// The Deployment is gone in the middle of a trial: nothing is left to hold or to revert.
+fn workload_gone(turn: &mut Turn<'_>, trial: &Trial) {
+    turn.say(Reason::WorkloadMissing, "the Deployment was deleted during the trial");
+    let outcome = Outcome::Aborted { cause: Cause::WorkloadGone, revert: None };
+    turn.end(trial, outcome);
+    turn.next.stable = None;
+    turn.next.trial = None;
+}

@@ -1,0 +1,235 @@
+//! Facts at one look. What could not be asked is an error of the caller, not a value in here;
+//! what was asked and has no answer is `None`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::effect::RevertOutcome;
+use crate::judge::Verdict;
+use crate::plan::Weight;
+use crate::state::{Cause, GitRevision, Revision};
+
+/// Facts at one look, never older than the state they are compared with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// The Deployment. `None`: it does not exist.
+    pub workload: Option<Workload>,
+    /// Pods of the stable revision.
+    pub stable: Pods,
+    /// Pods of the canary; without a trial those of a leftover set of ours.
+    pub canary: Pods,
+    /// What Services and routes say, read back.
+    pub traffic: TrafficView,
+    /// What `judge` made of the samples; only looked at while the canary is judged.
+    pub verdict: Verdict,
+    /// What a person wants.
+    pub ask: Option<Ask>,
+    /// The latest answer to the trial's revert order, if one was asked for.
+    pub revert: Option<RevertOutcome>,
+    /// Notices that were delivered, by id.
+    pub delivered: Vec<u64>,
+}
+
+/// The Deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Its template.
+    pub template: Revision,
+    /// Pods it wants.
+    pub desired: u32,
+    /// The gate is closed: the Deployment does not roll out its template.
+    pub paused: bool,
+    /// Where the template came from.
+    pub deployed: Deployed,
+    /// One stable set, its status current, nothing that could be taken for the canary.
+    pub settled: bool,
+    /// The newest revision the Deployment controller says it took.
+    pub adopted: Option<Revision>,
+    /// A person, not an image updater, committed this template after it failed.
+    pub deliberate: bool,
+}
+
+/// Where a template came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deployed {
+    /// The GitOps engine rendered it from this revision.
+    Git {
+        /// The commit.
+        revision: GitRevision,
+        /// The engine is done with it: what runs is what it rendered.
+        applied: bool,
+    },
+    /// Somebody wrote to the cluster.
+    OutOfBand {
+        /// The field manager, when it can be told.
+        writer: Option<String>,
+    },
+    /// It cannot be told.
+    Unknown,
+}
+
+/// The pods of one revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pods {
+    /// The set exists.
+    pub exists: bool,
+    /// Pods asked for.
+    pub desired: u32,
+    /// Pods ready.
+    pub ready: u32,
+    /// The worst thing that keeps pods from being ready.
+    pub trouble: Option<Trouble>,
+}
+
+/// What keeps pods from being ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Which kind.
+    pub kind: TroubleKind,
+    /// What Kubernetes says, cleaned.
+    pub message: String,
+}
+
+/// What keeps pods from being ready, by who is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TroubleKind {
+    /// Containers exit again and again.
+    CrashLoop,
+    /// The readiness probe fails.
+    ProbeFails,
+    /// The image does not exist.
+    ImageMissing,
+    /// A ConfigMap, Secret or key that the template names is missing, or a field is invalid.
+    Configuration,
+    /// Admission or a security policy refuses the pods.
+    Refused,
+    /// No node has room.
+    Unschedulable,
+    /// A quota is used up.
+    Quota,
+    /// The registry does not answer.
+    Registry,
+    /// A node is lost.
+    Node,
+}
+
+impl TroubleKind {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::CrashLoop,
+        Self::ProbeFails,
+        Self::ImageMissing,
+        Self::Configuration,
+        Self::Refused,
+        Self::Unschedulable,
+        Self::Quota,
+        Self::Registry,
+        Self::Node,
+    ];
+
+    /// It will not get better by waiting: crashing pods do harm at once.
+    pub const fn is_certain(self) -> bool {
+        matches!(self, Self::CrashLoop)
+    }
+}
+
+impl Trouble {
+    /// The cause of an abort that rests on this trouble.
+    pub fn cause(&self) -> Cause {
+        let message = self.message.clone();
+        match self.kind {
+            TroubleKind::CrashLoop | TroubleKind::ProbeFails | TroubleKind::ImageMissing => {
+                Cause::BadArtifact { message }
+            }
+            TroubleKind::Configuration => Cause::BadConfiguration { message },
+            TroubleKind::Refused => Cause::Permission { message },
+            TroubleKind::Unschedulable
+            | TroubleKind::Quota
+            | TroubleKind::Registry
+            | TroubleKind::Node => Cause::Environment { message },
+        }
+    }
+}
+
+/// What Services and routes say, read back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrafficView {
+    /// What every route says and its gateway accepted for the current generation.
+    /// `None`: not accepted (yet), routes disagree, or there are none.
+    pub route: Option<RouteView>,
+    /// Whose pods every Service selects.
+    pub pinned: Pinned,
+    /// Services or routes carry our hold.
+    pub held: bool,
+}
+
+/// What every route says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteView {
+    /// As in Git: everything goes to the Service.
+    Home,
+    /// This share goes to the canary's Service, the rest to the Service.
+    Split(Weight),
+}
+
+/// Whose pods every Service selects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Pinned {
+    /// All pods of the workload, as in Git.
+    #[default]
+    All,
+    /// One revision's.
+    To(Revision),
+    /// They disagree.
+    Mixed,
+}
+
+impl Pinned {
+    /// Every Service selects exactly this revision.
+    pub fn is(&self, revision: &Revision) -> bool {
+        matches!(self, Self::To(pinned) if pinned == revision)
+    }
+}
+
+/// What a person wants, told once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Tells this request from the one before.
+    pub token: String,
+    /// Who.
+    pub who: String,
+    /// What.
+    pub what: What,
+}
+
+/// What a person wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// Keep the weight until `Resume`.
+    Pause,
+    /// Go on from a pause.
+    Resume,
+    /// Take this step as passed.
+    Promote,
+    /// Leave out all remaining steps.
+    PromoteFull,
+    /// Traffic back; `hold`: and Git untouched.
+    Abort {
+        /// Git untouched.
+        hold: bool,
+    },
+    /// Try a failed template again.
+    Retry,
+}
+
+impl What {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::Pause,
+        Self::Resume,
+        Self::Promote,
+        Self::PromoteFull,
+        Self::Abort { hold: false },
+        Self::Abort { hold: true },
+        Self::Retry,
+    ];
+}
