@@ -40,6 +40,7 @@ pub mod questions;
 pub mod reason;
 mod seconds;
 mod seconds_option;
+pub mod sim;
 pub mod state;
 
 pub use decide::{Decision, Wake, decide};

@@ -55,11 +55,14 @@ fn first_sight(turn: &mut Turn<'_>, workload: &Workload) {
 }
 
 /// The good end of the next range moves on with every revision that is fully applied and leaves
-/// the template alone. A revision that is still being applied could be the bad one already.
+/// the template alone. Not with one that is still being applied: it could be a bad one already.
+/// Nor with one that failed: the template is stable's because we wrote it back, not because this
+/// revision renders it.
 fn keep_good_revision(turn: &mut Turn<'_>, workload: &Workload) {
     if let Deployed::Git { revision, applied: true } = &workload.deployed
         && let Some(stable) = &mut turn.next.stable
         && stable.git.as_ref() != Some(revision)
+        && !turn.next.quarantine.iter().any(|failed| failed.git.as_ref() == Some(revision))
     {
         stable.git = Some(revision.clone());
     }
