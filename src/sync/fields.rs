@@ -64,7 +64,11 @@ impl Lists {
             return None;
         }
         let by = match field {
-            "containers" | "initContainers" | "ephemeralContainers" | "env" | "volumes"
+            "containers"
+            | "initContainers"
+            | "ephemeralContainers"
+            | "env"
+            | "volumes"
             | "imagePullSecrets" => "name",
             "volumeMounts" => "mountPath",
             "volumeDevices" => "devicePath",
@@ -315,7 +319,9 @@ mod tests {
         let at = "spec.template.spec.containers[name=app]";
         assert!(names.contains(&format!("{at}.image")), "{names:?}");
         assert!(names.contains(&format!("{at}.ports[containerPort=53,protocol=UDP].protocol")));
-        assert!(names.contains(&format!("{at}.ports[containerPort=53,protocol=TCP].containerPort")));
+        assert!(
+            names.contains(&format!("{at}.ports[containerPort=53,protocol=TCP].containerPort"))
+        );
     }
 
     #[test]

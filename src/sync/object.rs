@@ -176,9 +176,9 @@ mod tests {
         let of = ObjectRef::of(&json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}
         }));
-        assert_eq!(of.map(|r| (r.api_version(), r.id())), Some((
-            "apps/v1".to_owned(),
-            "_a_apps_Deployment".to_owned(),
-        )));
+        assert_eq!(
+            of.map(|r| (r.api_version(), r.id())),
+            Some(("apps/v1".to_owned(), "_a_apps_Deployment".to_owned(),))
+        );
     }
 }

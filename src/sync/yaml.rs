@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn every_value_knows_its_line() {
-        let nodes = documents(b"# c\na: 1\nb:\n- x\n- y: 0644\n---\n# only a comment\n---\nc: on\n");
+        let nodes =
+            documents(b"# c\na: 1\nb:\n- x\n- y: 0644\n---\n# only a comment\n---\nc: on\n");
         let nodes = nodes.unwrap();
         assert_eq!(nodes.len(), 2);
         let Kind::Map(fields) = &nodes[0].kind else { panic!("a map") };
