@@ -192,7 +192,7 @@ fn overlay_at(lists: Lists, live: &mut Value, desired: &Value, path: &mut FieldP
             let field = field_name(path).unwrap_or_default().to_owned();
             let keyed = lists.keys(&field, items).zip(lists.keys(&field, wanted));
             let Some((_, wanted_keys)) = keyed else {
-                *items = wanted.clone();
+                items.clone_from(wanted);
                 return;
             };
             for (key, value) in wanted_keys.into_iter().zip(wanted) {

@@ -18,7 +18,7 @@ fn step(target: &mut Value, operation: &Value) -> Result<(), String> {
         let value = operation.get(key).and_then(Value::as_str);
         value.ok_or_else(|| format!("`{key}` is missing"))
     };
-    let value = || operation.get("value").cloned().ok_or("`value` is missing".to_owned());
+    let value = || operation.get("value").cloned().ok_or_else(|| "`value` is missing".to_owned());
     let path = text("path")?;
     match text("op")? {
         "add" => add(target, path, value()?),

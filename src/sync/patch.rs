@@ -50,13 +50,15 @@ impl Selector {
     }
 
     /// Adds a label selector by equality: `a=b,c!=d,e,!f`.
-    pub(crate) fn add_labels(&mut self, text: &str) -> Result<(), String> {
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    pub(crate) fn add_labels(&mut self, selector: &str) -> Result<(), String> {
+        for part in selector.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let pair = |a: &str, b: &str| (a.trim().to_owned(), b.trim().to_owned());
             let test = if let Some((key, value)) = part.split_once("!=") {
                 let (key, value) = pair(key, value);
                 LabelTest::IsNot(key, value)
-            } else if let Some((key, value)) = part.split_once("==").or(part.split_once('=')) {
+            } else if let Some((key, value)) =
+                part.split_once("==").or_else(|| part.split_once('='))
+            {
                 let (key, value) = pair(key, value);
                 LabelTest::Is(key, value)
             } else if let Some(key) = part.strip_prefix('!') {
@@ -131,7 +133,7 @@ pub(crate) fn apply(patch: &Patch, manifests: &mut Vec<Manifest>) -> Result<(), 
             (None, None) => false,
         };
         if patch.target.is_none() && !manifests.iter().any(selected) {
-            let name = named.map_or("without a name".to_owned(), |n| n.to_string());
+            let name = named.map_or_else(|| "without a name".to_owned(), |n| n.to_string());
             return Err(error(format!("no object for this patch: {name}")));
         }
         if value.get(DIRECTIVE) == Some(&Value::from("delete")) {
@@ -156,7 +158,12 @@ fn is_named(reference: &ObjectRef, named: &ObjectRef) -> bool {
 fn keep_name(before: Option<ObjectRef>, manifest: &Manifest) -> Result<(), String> {
     let after = manifest.reference();
     match (before, after) {
-        (Some(before), Some(after)) if before.id() == after.id() => Ok(()),
+        (Some(before), Some(after))
+            if (&before.group, &before.kind, &before.name)
+                == (&after.group, &after.kind, &after.name) =>
+        {
+            Ok(())
+        }
         (Some(before), _) => Err(format!("the patch changes kind or name of {before}")),
         (None, _) => Err("not an object".to_owned()),
     }

@@ -107,6 +107,11 @@ impl RenderError {
         Self { file: file.to_owned(), line: line.filter(|l| *l > 0), field, problem: what }
     }
 
+    /// Whether the path is just not there, or has no manifests.
+    pub(crate) fn is_nothing_here(&self) -> bool {
+        self.problem == Problem::NothingHere
+    }
+
     fn place(&self) -> String {
         let file = if self.file.is_empty() { "." } else { &self.file };
         let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();
@@ -131,6 +136,13 @@ pub fn render(files: &Files, path: &str) -> Result<Vec<Manifest>, RenderError> {
         return Err(at(Problem::NothingHere));
     };
     check_distinct(&manifests)?;
+    // Patches and transformations can set a namespace that was not in the file.
+    let bad = |m: &&Manifest| m.reference().and_then(|r| r.namespace).is_some_and(|n| !is_dns(&n));
+    if let Some(manifest) = manifests.iter().find(bad) {
+        let problem = Problem::NotAnObject("not the name of a namespace".to_owned());
+        let (line, field) = (Some(manifest.line), Some("metadata.namespace"));
+        return Err(RenderError::new(&manifest.file, line, field, problem));
+    }
     manifests.sort_by_key(|m| m.reference().map(|r| apply_rank(&r.group, &r.kind)));
     Ok(manifests)
 }
@@ -314,9 +326,6 @@ fn check_object(file: &str, node: &Node) -> Result<(), RenderError> {
     }
     if let Some(namespace) = metadata.and_then(|m| m.get("namespace")) {
         check_text(namespace).or_else(|t| error(namespace.line, "metadata.namespace", t))?;
-        if namespace.to_value().as_str().is_some_and(|n| n.contains('_')) {
-            return error(namespace.line, "metadata.namespace", "a namespace has no `_`");
-        }
     }
     for map in ["labels", "annotations"] {
         let Some(node) = metadata.and_then(|m| m.get(map)) else { continue };
@@ -326,6 +335,12 @@ fn check_object(file: &str, node: &Node) -> Result<(), RenderError> {
         })?;
     }
     Ok(())
+}
+
+/// Whether this is a DNS label, as the names of namespaces are.
+pub(crate) fn is_dns(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty() && name.len() <= 63 && name.chars().all(inner) && !name.starts_with('-')
 }
 
 fn check_text(node: &Node) -> Result<(), &'static str> {

@@ -94,7 +94,7 @@ const SELECTOR_LABELS: [LabelField; 12] = [
 const WITH_AFFINITY: &[&str] = &["Deployment", "StatefulSet"];
 
 /// Puts every namespaced object into `namespace`, renames Namespace objects to it, and follows
-/// with the ServiceAccounts that bindings name.
+/// with the `ServiceAccounts` that bindings name.
 pub(crate) fn set_namespace(manifests: &mut [Manifest], namespace: &str) {
     let references = manifests.iter().filter_map(Manifest::reference);
     let accounts: Vec<ObjectRef> = references.filter(|r| r.kind == "ServiceAccount").collect();
@@ -102,9 +102,9 @@ pub(crate) fn set_namespace(manifests: &mut [Manifest], namespace: &str) {
         let Some(reference) = manifest.reference() else { continue };
         let object = &mut manifest.object;
         if reference.kind == "Namespace" && reference.group.is_empty() {
-            set(object, &["metadata", "name"], json!(namespace));
+            set(object, &["metadata", "name"], &json!(namespace));
         } else if !is_cluster_scoped(&reference.group, &reference.kind) {
-            set(object, &["metadata", "namespace"], json!(namespace));
+            set(object, &["metadata", "namespace"], &json!(namespace));
         }
         match reference.kind.as_str() {
             "RoleBinding" | "ClusterRoleBinding" => {
@@ -132,7 +132,7 @@ fn set_subjects(binding: &mut Value, accounts: &[ObjectRef], namespace: &str) {
         });
         let account = text("kind") == Some("ServiceAccount");
         if name == Some("default") || (account && rendered) {
-            set(subject, &["namespace"], json!(namespace));
+            set(subject, &["namespace"], &json!(namespace));
         }
     }
 }
@@ -173,7 +173,7 @@ pub(crate) fn set_replicas(object: &mut Value, rule: &ReplicaRule) {
     let matches = ObjectRef::of(object)
         .is_some_and(|r| r.name == rule.name && scaled.contains(&r.kind.as_str()));
     if matches {
-        set(object, &["spec", "replicas"], json!(rule.count));
+        set(object, &["spec", "replicas"], &json!(rule.count));
     }
 }
 
@@ -234,7 +234,7 @@ fn set_existing(object: &mut Value, pointer: &str, text: &str) {
     }
 }
 
-fn set(object: &mut Value, path: &[&str], value: Value) {
+fn set(object: &mut Value, path: &[&str], value: &Value) {
     visit(object, path, true, &mut |slot| *slot = value.clone());
 }
 
@@ -251,7 +251,9 @@ fn add_pairs(object: &mut Value, path: &[&str], pairs: &BTreeMap<String, String>
 /// Calls `change` with the value at `path`, for each item of the lists on the way.
 fn visit(at: &mut Value, path: &[&str], create: bool, change: &mut dyn FnMut(&mut Value)) {
     if let Value::Array(items) = at {
-        items.iter_mut().for_each(|item| visit(item, path, create, change));
+        for item in items {
+            visit(item, path, create, change);
+        }
         return;
     }
     let Some((first, rest)) = path.split_first() else {

@@ -79,7 +79,7 @@ impl Node {
     }
 
     /// The value of a field, if this is a map that has it.
-    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         match &self.kind {
             Kind::Map(fields) => fields.iter().find(|f| f.key == key).map(|f| &f.value),
             Kind::Scalar(_) | Kind::List(_) => None,
