@@ -24,8 +24,8 @@ pub(super) const HELD: &str = HELD_LABEL;
 pub fn revision_of(template: &Value) -> Revision {
     // Objects are sorted by key: equal templates have equal text.
     let hash = Sha256::digest(template.to_string().as_bytes());
-    let hex: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    Revision::new(format!("a{hex}"))
+    let head = hash.iter().take(4).fold(0_u32, |head, byte| head << 8 | u32::from(*byte));
+    Revision::new(format!("a{head:08x}"))
 }
 
 pub(super) fn reference(group: &str, version: &str, kind: &str, name: &str) -> ObjectRef {

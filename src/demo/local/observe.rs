@@ -90,4 +90,39 @@ impl Local {
     pub fn pod_names(&self, revision: &Revision) -> Vec<String> {
         self.status(revision).pods.into_iter().map(|pod| pod.name).collect()
     }
+
+    /// Stable's pods are ready and the Service has them.
+    pub fn is_serving(&self) -> bool {
+        self.adopted.as_ref().is_some_and(|adopted| {
+            let status = self.status(adopted);
+            status.desired > 0 && status.ready >= status.desired
+        })
+    }
+
+    /// Nothing is held, nothing is paused, and only stable's pods are there.
+    pub fn is_as_in_git(&self) -> bool {
+        let traffic = self.traffic();
+        let paused =
+            objects::deployment(&self.api).is_none_or(|deployment| objects::is_paused(&deployment));
+        !traffic.held
+            && !paused
+            && traffic.pinned == Pinned::All
+            && traffic.route == Some(RouteView::Home)
+            && self.sets.keys().all(|revision| Some(revision) == self.adopted.as_ref())
+    }
+
+    /// The revisions that have pods.
+    pub fn revisions(&self) -> Vec<Revision> {
+        self.sets.keys().cloned().collect()
+    }
+
+    /// The tag of a revision's image; the revision itself when it has no pods any more.
+    pub fn version_of(&self, revision: &Revision) -> String {
+        let image = self.sets.get(revision).and_then(|set| {
+            set.template.pointer("/spec/containers/0/image").and_then(serde_json::Value::as_str)
+        });
+        image
+            .and_then(|image| image.rsplit_once(':'))
+            .map_or_else(|| revision.as_str().to_owned(), |(_, tag)| tag.to_owned())
+    }
 }
