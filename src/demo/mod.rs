@@ -12,12 +12,18 @@
 pub mod histogram;
 mod http;
 pub mod load;
+mod panels;
+pub mod plain;
 mod pod;
 pub mod processes;
 pub mod proxy;
 pub mod random;
 pub mod reading;
 pub mod recorder;
+pub mod report;
 pub mod scrape;
 pub mod service;
+pub mod snapshot;
 pub mod template;
+pub mod terminal;
+pub mod view;
