@@ -115,8 +115,13 @@ fn line_of(error: &serde_saphyr::Error) -> Option<u64> {
     error.location().map(|location| location.line()).filter(|line| *line > 0)
 }
 
+/// What the parser says, without the place, which is said before it, and without hints for
+/// programmers.
 fn first_line(message: &str) -> String {
-    message.lines().next().unwrap_or_default().trim().to_owned()
+    let line = message.lines().next().unwrap_or_default();
+    let line = line.split(" at line ").next().unwrap_or(line);
+    let line = line.split(", set DuplicateKeyPolicy").next().unwrap_or(line);
+    line.trim().to_owned()
 }
 
 impl<'de> Deserialize<'de> for Node {
