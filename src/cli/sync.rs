@@ -173,9 +173,25 @@ where
         // A sync can be dropped between any two writes: the next one finds the inventory.
         tokio::select! {
             ended = pause => ended?,
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            () = interrupted() => return Ok(()),
         }
     }
+}
+
+/// Ends when someone (SIGINT) or the kubelet (SIGTERM) asks the process to end.
+async fn interrupted() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+    {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        return;
+    }
+    // Without a handler the signal itself ends the process.
+    let _ = tokio::signal::ctrl_c().await;
 }
 
 async fn one<F>(

@@ -231,7 +231,7 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..10 {
             let list = vec![format!("*a{}", n - 1); 10].join(", ");
-            text.push_str(&format!("a{n}: &a{n} [{list}]\n"));
+            text = format!("{text}a{n}: &a{n} [{list}]\n");
         }
         assert!(documents(text.as_bytes()).is_err());
     }

@@ -78,14 +78,12 @@ async fn answer(State(api): State<FakeApi>, request: Request) -> Response {
 }
 
 fn respond(api: &FakeApi, method: &Method, path: &str, query: &str, body: &Bytes) -> Response {
-    let (group_version, rest) = match path.strip_prefix("api/v1") {
-        Some(rest) => ("v1".to_owned(), rest),
-        None => {
-            let mut parts = path.strip_prefix("apis/").unwrap_or_default().splitn(3, '/');
-            let group = parts.next().unwrap_or_default();
-            let version = parts.next().unwrap_or_default();
-            (format!("{group}/{version}"), parts.next().unwrap_or_default())
-        }
+    let (group_version, rest) = if let Some(rest) = path.strip_prefix("api/v1") {
+        ("v1".to_owned(), rest)
+    } else {
+        let mut parts = path.strip_prefix("apis/").unwrap_or_default().splitn(3, '/');
+        let mut next = || parts.next().unwrap_or_default();
+        (format!("{}/{}", next(), next()), next())
     };
     let kinds: Vec<_> = kinds(api).into_iter().filter(|k| k.0 == group_version).collect();
     let rest = rest.trim_start_matches('/');

@@ -132,8 +132,8 @@ fn only_content_makes_a_new_generation_and_a_new_object_has_a_new_uid() {
 #[test]
 fn a_subscriber_sees_each_write_and_no_other() {
     let cluster = LocalCluster::new();
-    let mut changes = cluster.subscribe();
-    let _ = apply(&cluster.clone(), "a", &json!({"data": {"x": "1"}}));
+    let (other, mut changes) = (cluster.clone(), cluster.subscribe());
+    let _ = apply(&other, "a", &json!({"data": {"x": "1"}}));
     assert!(changes.has_changed().unwrap());
     changes.mark_unchanged();
     let _ = apply(&cluster, "a", &json!({"data": {"x": "1"}}));

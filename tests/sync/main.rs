@@ -1,5 +1,8 @@
 //! Our own sync: what is rendered, what is refused, what is applied and what is deleted.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at what is not as expected")]
+
+mod command;
 mod crash;
 mod fake_api;
 mod kube;

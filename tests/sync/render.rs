@@ -193,7 +193,7 @@ fn an_alias_bomb_is_refused_with_its_file() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for n in 1..10 {
         let list = vec![format!("*a{}", n - 1); 10].join(", ");
-        text.push_str(&format!("a{n}: &a{n} [{list}]\n"));
+        text = format!("{text}a{n}: &a{n} [{list}]\n");
     }
     let error = render(&files(&[("bomb.yaml", &text)]), ".").unwrap_err();
     assert_eq!(error.file, "bomb.yaml");
