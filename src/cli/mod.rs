@@ -1,10 +1,13 @@
 //! The command line.
 
+pub mod sync;
+
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::demo::run::{self as demo, DemoArgs};
 use crate::demo::service::{self, ServiceArgs};
 
 /// Progressive delivery for Kubernetes that keeps Git true.
@@ -17,19 +20,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show the closed loop on this machine: a bad release reverted, a good one promoted
+    Demo(DemoArgs),
     /// Serve as a pod of the demo
     #[command(hide = true)]
     SampleService(ServiceArgs),
 }
 
+type Ended = Result<ExitCode, Box<dyn std::error::Error>>;
+
 /// Parses the command line and carries it out.
 pub fn run() -> ExitCode {
     let Cli { command } = Cli::parse();
     let ended = match command {
+        Command::Demo(args) => demo(args),
         Command::SampleService(args) => sample_service(args),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             complain(&*error);
             ExitCode::FAILURE
@@ -37,10 +45,18 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Exit code 1 when the story did not come true.
+fn demo(args: DemoArgs) -> Ended {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let came_true = runtime.block_on(demo::run(args))?;
+    Ok(if came_true { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 /// One thread is enough for a pod, and there are many of them.
-fn sample_service(args: ServiceArgs) -> Result<(), Box<dyn std::error::Error>> {
+fn sample_service(args: ServiceArgs) -> Ended {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(service::run(args))?)
+    runtime.block_on(service::run(args))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The error and what caused it, on one line of standard error.
