@@ -87,6 +87,25 @@ async fn a_render_that_fails_or_is_empty_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_link_that_may_hide_manifests_stops_the_sync() {
+    let (cluster, target) = local();
+    let map = config_map("a", "1");
+    let mut one = checkout("r1", &[("apps/a.yaml", &map), ("k/kustomization.yaml", "")]);
+    let mut apps = settings();
+    apps.path = "apps".to_owned();
+    one.skipped = vec!["apps/LICENSE.txt".to_owned(), ".x".to_owned(), "other/b".to_owned()];
+    let _ = sync_once(&one, &target, &apps).await.unwrap();
+    let version = cluster.version();
+    for name in ["apps/b.yaml", "apps/deep/linked", "apps"] {
+        one.skipped = vec![name.to_owned()];
+        let error = sync_once(&one, &target, &apps).await.unwrap_err();
+        let SyncError::Render(cause) = error else { panic!("{error}") };
+        assert!(cause.to_string().starts_with(name), "{cause}");
+    }
+    assert_eq!(cluster.version(), version);
+}
+
+#[tokio::test]
 async fn drift_is_reported_field_by_field_and_corrected() {
     let (cluster, target) = local();
     let web = deployment("app:1");
@@ -129,14 +148,14 @@ async fn a_held_service_is_reported_and_stays_as_it_is() {
     let one = checkout("r1", &[("a.yaml", service)]);
     let _ = sync(&target, &one).await;
     let at = reference("Service", "web");
-    let pin = json!({"metadata": {"labels": {"tidegate.dev/held": "t1"}},
+    let pin = json!({"metadata": {"labels": {"tidegate.dev/held": "web"}},
         "spec": {"selector": {"app": "web", "pod-template-hash": "x"}}});
     let _ = cluster.patch(&at, "tidegate", &pin, None).unwrap();
     let _ = sync(&target, &one).await;
     let version = cluster.version();
     let report = sync(&target, &one).await;
     let held = report.objects[0].held.clone().unwrap();
-    assert_eq!((held.trial.as_str(), held.fields), ("t1", vec!["spec.selector".to_owned()]));
+    assert_eq!((held.by.as_str(), held.fields), ("web", vec!["spec.selector".to_owned()]));
     assert_eq!(cluster.get(&at).unwrap()["spec"]["selector"]["pod-template-hash"], "x");
     assert_eq!(cluster.version(), version, "and no write is made again and again");
 }

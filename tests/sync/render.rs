@@ -150,7 +150,8 @@ const REFUSALS: &[Refusal] = &[
         &[
             (
                 "kustomization.yaml",
-                "resources: [a.yaml]\npatches:\n- target: {kind: ConfigMap}\n  patch: |-\n    - {op: remove, path: /data/x}\n",
+                "resources: [a.yaml]\npatches:\n- target: {kind: ConfigMap}\n\x20 patch: |-\n\
+                 \x20   - {op: remove, path: /data/x}\n",
             ),
             ("a.yaml", OBJECT),
         ],
@@ -257,7 +258,11 @@ fn fragments() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn rendering_never_panics_on_any_bytes(

@@ -9,7 +9,7 @@ pub(crate) fn files(entries: &[(&str, &str)]) -> Files {
 }
 
 pub(crate) fn checkout(revision: &str, entries: &[(&str, &str)]) -> Checkout {
-    Checkout { revision: revision.to_owned(), files: files(entries) }
+    Checkout { revision: revision.to_owned(), files: files(entries), skipped: Vec::new() }
 }
 
 pub(crate) fn settings() -> Settings {
