@@ -69,8 +69,16 @@ impl Repository {
     }
 
     /// The newest commits first.
-    pub fn log(&self, count: usize) -> Result<Vec<LogEntry>, GitError> {
-        local::log(&self.dir, BRANCH, count)
+    pub fn log(&self, count: usize) -> Result<Vec<Commit>, GitError> {
+        Ok(local::log(&self.dir, BRANCH, count)?.into_iter().map(Commit::of).collect())
+    }
+
+    /// The tip of the branch and its files, as the sync reads them.
+    pub fn snapshot(&self) -> Result<(GitRevision, BTreeMap<String, Vec<u8>>), GitError> {
+        let mirror = self.remote.mirror(BRANCH)?;
+        let tip = mirror.fetch(&Arc::new(AtomicBool::new(false)))?;
+        let snapshot = mirror.snapshot(&tip.revision, PATH, SNAPSHOT_LIMIT)?;
+        Ok((tip.revision, snapshot.files))
     }
 
     fn commit(

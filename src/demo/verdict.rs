@@ -1,0 +1,44 @@
+//! What the judge said, for the view and for lines: as often as people can read it.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tidegate_engine::judge::{Judgement, MetricView, Verdict};
+
+use super::report::{Evidence, VerdictView};
+
+/// How often numbers are told while the verdict stays the same.
+const EVERY: TimeDelta = TimeDelta::seconds(1);
+
+/// The judgement for people, once a second; `last` is when one was told before.
+pub fn worth_telling(
+    judgement: &Judgement,
+    last: &mut Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Option<VerdictView> {
+    let certain = matches!(judgement.verdict, Verdict::Fail(_));
+    if !certain && last.is_some_and(|last| now - last < EVERY) {
+        return None;
+    }
+    *last = Some(now);
+    let (verdict, message) = words(judgement);
+    // The view has room for one metric: the first, errors.
+    let first = judgement.metrics.first();
+    let evidence = |of: fn(&MetricView) -> Option<Evidence>| first.and_then(of);
+    Some(VerdictView {
+        verdict: verdict.to_owned(),
+        message,
+        regression: evidence(|view| regression(view)),
+        safety: evidence(|view| safety(view)),
+        guard: evidence(|view| guard(view)),
+    })
+}
+
+fn words(judgement: &Judgement) -> (&'static str, String) {
+    let first = judgement.metrics.first().map_or_else(String::new, |view| view.text.clone());
+    match &judgement.verdict {
+        Verdict::Pass => ("Pass", first),
+        Verdict::Fail(failure) => ("Fail", failure.message.clone()),
+        Verdict::NeedMoreData { .. } => ("NeedMoreData", first),
+        Verdict::Inconclusive { .. } => ("Inconclusive", first),
+        Verdict::Error { message, .. } => ("Error", message.clone()),
+    }
+}
