@@ -173,27 +173,29 @@ fn is_reset(before: &Reading, after: &Reading) -> bool {
         (before.start_time, after.start_time),
         (Some(before), Some(after)) if before != after
     );
-    restarted || after.total < before.total / 2
+    restarted || after.total.saturating_mul(2) < before.total
 }
 
 /// Differences the readings of one pod (oldest first) over a window. `None`: the readings do not
 /// cover it, which is missing data and not "nothing happened".
 pub fn increments(readings: &[Reading], baseline: Baseline, window: Window) -> Option<Increments> {
-    let start = readings.partition_point(|reading| reading.at <= window.from);
     let end = readings.partition_point(|reading| reading.at <= window.to);
-    let inside = readings.get(start..end)?;
-    let last = inside.last()?;
-    if window.to - last.at > window.max_age {
-        return None;
-    }
-    let mut before = start.checked_sub(1).and_then(|index| readings.get(index));
-    if before.is_none() && baseline == Baseline::FirstReading {
+    let readings = readings.get(..end)?;
+    let (first, last) = (readings.first()?, readings.last()?);
+    let unread = first.at > window.from && baseline == Baseline::FirstReading;
+    if unread || last.at <= window.from || window.to - last.at > window.max_age {
         return None;
     }
     let mut sum = Increments::default();
-    for reading in inside {
-        sum.step(before, reading);
-        before = Some(reading);
+    let mut highest: Option<&Reading> = None;
+    for reading in readings {
+        if reading.at > window.from {
+            sum.step(highest, reading);
+        }
+        // After a small drop the counter must first come back to where it was, or what it counts
+        // on its way would be counted twice.
+        let drops = |before: &&Reading| !is_reset(before, reading) && reading.total < before.total;
+        highest = highest.filter(drops).or(Some(reading));
     }
     Some(sum)
 }
@@ -289,6 +291,15 @@ mod tests {
         let skewed = [reading(1, 50, 0), reading(2, 48, 0)];
         let sum = increments(&skewed, Baseline::FirstReading, window(1, 2)).unwrap();
         assert_eq!((sum.requests, sum.suspect), (0, true));
+    }
+
+    #[test]
+    fn after_a_small_drop_nothing_is_counted_twice() {
+        let readings = [reading(1, 50, 0), reading(2, 48, 0), reading(3, 55, 0)];
+        let sum = increments(&readings, Baseline::FirstReading, window(1, 3)).unwrap();
+        assert_eq!((sum.requests, sum.suspect), (5, true));
+        let later = increments(&readings, Baseline::FirstReading, window(2, 3)).unwrap();
+        assert_eq!((later.requests, later.suspect), (5, false));
     }
 
     #[test]

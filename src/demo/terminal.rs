@@ -40,6 +40,7 @@ impl LiveView {
         let terminal = ratatui::try_init().inspect_err(|_| give_back())?;
         let snapshot = Mutex::new(snapshot);
         let shared = Arc::new(Shared { snapshot, stop: AtomicBool::new(false) });
+        stop_on_panic(shared.clone());
         let (sender, closed) = watch::channel(false);
         let drawing = shared.clone();
         let thread = std::thread::Builder::new()
@@ -105,6 +106,15 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// A panic of any thread gives the terminal back and is told on it: nothing may be drawn over it.
+fn stop_on_panic(shared: Arc<Shared>) {
+    let next = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        shared.stop.store(true, Ordering::Release);
+        next(panic);
+    }));
 }
 
 fn give_back() {

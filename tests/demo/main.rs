@@ -9,3 +9,4 @@ mod scraper;
 mod service;
 mod support;
 mod view;
+mod world;
