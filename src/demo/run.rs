@@ -102,7 +102,7 @@ pub async fn run(args: DemoArgs) -> Result<bool, DemoError> {
         pods,
         proxy,
         Scraper::start(SCRAPE),
-        repository.dir().to_owned(),
+        repository.remote().clone(),
     );
     let recorder = Arc::new(Recorder::default());
     let reporter = Reporter::for_stdout(args.json).map_err(io("the terminal cannot be used"))?;
@@ -224,7 +224,8 @@ impl Demo {
             }
         }
         let (revision, files) = self.repository.snapshot()?;
-        let checkout = Checkout { revision: revision.as_str().to_owned(), files };
+        let checkout =
+            Checkout { revision: revision.as_str().to_owned(), files, skipped: Vec::new() };
         let settings = sync::Settings {
             name: "demo".to_owned(),
             namespace: "shop".to_owned(),

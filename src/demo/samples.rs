@@ -36,7 +36,7 @@ pub fn gather(
     let context = Context {
         now,
         share: wanted.share,
-        time_left: time_left(plan),
+        plan_time: time_left(plan),
     };
     (samples, context)
 }

@@ -1,7 +1,7 @@
 //! What the judge said, for the view and for lines: as often as people can read it.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tidegate_engine::judge::{Judgement, MetricView, Verdict};
+use tidegate_engine::judge::{self, Judgement, MetricView, Verdict};
 
 use super::report::{Evidence, VerdictView};
 
@@ -22,13 +22,16 @@ pub fn worth_telling(
     let (verdict, message) = words(judgement);
     // The view has room for one metric: the first, errors.
     let first = judgement.metrics.first();
-    let evidence = |of: fn(&MetricView) -> Option<Evidence>| first.and_then(of);
+    let evidence = |of: fn(&MetricView) -> Option<judge::Evidence>| {
+        let judge::Evidence { log_e, limit } = first.and_then(of)?;
+        Some(Evidence { log_e, limit })
+    };
     Some(VerdictView {
         verdict: verdict.to_owned(),
         message,
-        regression: evidence(|view| regression(view)),
-        safety: evidence(|view| safety(view)),
-        guard: evidence(|view| guard(view)),
+        regression: evidence(|view| view.regression),
+        safety: evidence(|view| view.safety),
+        guard: evidence(|view| view.guard),
     })
 }
 

@@ -1,8 +1,11 @@
 //! Effects, carried out on the local cluster. No policy in here: an effect names an end, and this
 //! is how the end is reached.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use serde_json::{Value, json};
-use tidegate_engine::effect::{Effect, RevertOrder};
+use tidegate_engine::effect::{Effect, RevertOrder, RevertOutcome};
 use tidegate_engine::plan::Weight;
 use tidegate_engine::state::Revision;
 
@@ -10,7 +13,7 @@ use super::objects::{
     self, CANARY, NAME, NAMESPACE, REVISION_LABEL, deployment_ref, route_ref, service_ref,
 };
 use super::{Local, LocalError, Set};
-use crate::git;
+use crate::git::{self, Author};
 use crate::sync::{CONTROLLER, HELD_LABEL, ObjectRef, ROLLOUT_LABEL};
 
 impl Local {
@@ -170,10 +173,12 @@ impl Local {
         }
         revert.running = Some(order.trial.clone());
         drop(revert);
-        let (repository, order) = (self.repository.clone(), order.clone());
+        let (remote, order) = (self.repository.clone(), order.clone());
         let shared = self.revert.clone();
         tokio::task::spawn_blocking(move || {
-            let outcome = git::revert_local(&repository, &order);
+            let stop = Arc::new(AtomicBool::new(false));
+            let outcome = git::revert(&remote, &order, &Author::default(), &stop)
+                .unwrap_or_else(|error| RevertOutcome::Refused { message: error.to_string() });
             let mut revert = shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             revert.running = None;
             revert.answer = Some((order.trial, outcome));

@@ -9,7 +9,6 @@ mod objects;
 mod observe;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -21,6 +20,7 @@ use tidegate_engine::state::{GitRevision, Revision, TrialId};
 use super::processes::{Pods, PodsStatus};
 use super::proxy::{Arm, Proxy};
 use super::scrape::{Scraper, Target};
+use crate::git::Remote;
 use crate::sync::{LocalCluster, TargetError};
 pub use images::with_image;
 pub use objects::revision_of;
@@ -63,7 +63,7 @@ pub struct Local {
     /// The revision that the sync applied last.
     pub deployed: Option<GitRevision>,
     /// The config repository, for reverts.
-    repository: PathBuf,
+    repository: Remote,
     revert: Arc<Mutex<Revert>>,
     delivered: Vec<u64>,
 }
@@ -82,7 +82,7 @@ impl Local {
         pods: Pods,
         proxy: Proxy,
         scraper: Scraper,
-        repository: PathBuf,
+        repository: Remote,
     ) -> Self {
         Self {
             api,
