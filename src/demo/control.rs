@@ -57,8 +57,7 @@ impl Control {
     pub fn turn(&mut self, local: &mut Local, now: DateTime<Utc>) -> Result<Turn, ControlError> {
         let asked = questions(&self.plan, &self.state, now);
         let judgement = asked.samples.as_ref().map(|wanted| {
-            let (samples, context) =
-                samples::gather(local, &self.plan, &self.state, wanted, now);
+            let (samples, context) = samples::gather(local, &self.plan, &self.state, wanted, now);
             judge(&self.plan.analysis, &samples, &context)
         });
         let verdict = judgement.as_ref().map_or_else(

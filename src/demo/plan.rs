@@ -29,7 +29,10 @@ pub fn of(_api: &LocalCluster) -> Result<Plan, String> {
         steps: vec![weight(10, 4), weight(50, 3), weight(100, 2)],
         analysis: Analysis {
             criteria: vec![
-                criterion("http-errors", Ratio { pass: PassMargin::Fixed(margin), ..Ratio::ERRORS }),
+                criterion(
+                    "http-errors",
+                    Ratio { pass: PassMargin::Fixed(margin), ..Ratio::ERRORS },
+                ),
                 criterion("http-latency", Ratio::SLOW),
             ],
             window: TimeDelta::seconds(1),

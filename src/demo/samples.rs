@@ -33,11 +33,7 @@ pub fn gather(
             samples.series.insert(criterion.name.clone(), Series::Counts(series));
         }
     }
-    let context = Context {
-        now,
-        share: wanted.share,
-        plan_time: time_left(plan),
-    };
+    let context = Context { now, share: wanted.share, plan_time: time_left(plan) };
     (samples, context)
 }
 

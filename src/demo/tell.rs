@@ -123,6 +123,8 @@ fn what_next(dir: &Path, kept: Option<&Path>) -> Vec<String> {
         lines.push("keep the repository to look at: tidegate demo --repo DIR".to_owned());
     }
     lines.push("try your own plan: tidegate simulate examples/rollout.yaml".to_owned());
-    lines.push("on a cluster: tidegate crd | kubectl apply -f -, then tidegate sync --help".to_owned());
+    lines.push(
+        "on a cluster: tidegate crd | kubectl apply -f -, then tidegate sync --help".to_owned(),
+    );
     lines
 }

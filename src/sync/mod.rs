@@ -28,6 +28,7 @@ pub mod target;
 mod transform;
 mod yaml;
 
+pub use gate::CONTROLLER;
 pub use inventory::{FIELD_MANAGER, Inventory};
 pub use kube_target::KubeTarget;
 pub use local::LocalCluster;
@@ -35,4 +36,3 @@ pub use object::{HELD_LABEL, ObjectRef, ROLLOUT_LABEL};
 pub use once::{Checkout, Settings, SyncError, sync_once};
 pub use report::Report;
 pub use target::{Target, TargetError};
-pub use gate::CONTROLLER;

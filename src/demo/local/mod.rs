@@ -108,9 +108,11 @@ impl Local {
         let mut targets = Vec::new();
         for revision in self.pods.revisions() {
             let Some(status) = self.pods.status(&revision) else { continue };
-            targets.extend(status.pods.iter().filter_map(|pod| {
-                Some(Target { pod: pod.name.clone(), address: pod.address? })
-            }));
+            targets.extend(
+                status.pods.iter().filter_map(|pod| {
+                    Some(Target { pod: pod.name.clone(), address: pod.address? })
+                }),
+            );
         }
         self.scraper.set_targets(targets, now);
         Ok(())

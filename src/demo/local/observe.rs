@@ -44,9 +44,8 @@ impl Local {
     ) -> Result<Option<Workload>, LocalError> {
         let Some(deployment) = objects::deployment(&self.api) else { return Ok(None) };
         let known = |revision: &Revision| Some(revision) == stable || Some(revision) == canary;
-        let full = stable.is_some_and(|revision| {
-            self.status(revision).ready >= objects::replicas(&deployment)
-        });
+        let full = stable
+            .is_some_and(|revision| self.status(revision).ready >= objects::replicas(&deployment));
         Ok(Some(Workload {
             template: revision_of(&objects::template(&deployment)?),
             desired: objects::replicas(&deployment),
@@ -78,10 +77,8 @@ impl Local {
             None => RouteView::Home,
             Some(_) => RouteView::Split(self.proxy.weight()),
         });
-        let pinned = service
-            .as_ref()
-            .and_then(objects::selected_revision)
-            .map_or(Pinned::All, Pinned::To);
+        let pinned =
+            service.as_ref().and_then(objects::selected_revision).map_or(Pinned::All, Pinned::To);
         let held = service.is_some_and(|service| objects::label(&service, HELD).is_some());
         TrafficView { route, pinned, held }
     }
