@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tidegate_engine::effect::Effect;
-use tidegate_engine::judge::{Analysis, Verdict};
+use tidegate_engine::judge::{Analysis, Criterion, Kind, Ratio, Verdict};
 use tidegate_engine::plan::{
     GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, Plan, Step, Traffic,
     Weight,
@@ -21,6 +21,10 @@ pub(crate) struct World {
     start: DateTime<Utc>,
 }
 
+fn errors() -> Criterion {
+    Criterion { name: "errors".to_owned(), weight: None, kind: Kind::Ratio(Ratio::ERRORS) }
+}
+
 pub(crate) fn plan() -> Plan {
     let weight = |percent, seconds| Step::Weight {
         weight: Weight::new(percent).unwrap(),
@@ -32,7 +36,7 @@ pub(crate) fn plan() -> Plan {
         mode: Mode::Enforce,
         traffic: Traffic::Routes,
         steps: vec![weight(10, 30), weight(50, 30), weight(100, 30)],
-        analysis: Analysis { criteria: Vec::new(), ..Analysis::default() },
+        analysis: Analysis { criteria: vec![errors()], ..Analysis::default() },
         on_failure: OnFailure::Revert,
         on_inconclusive: OnInconclusive::Pause,
         on_low_traffic: OnLowTraffic::Pause,
