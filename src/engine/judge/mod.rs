@@ -232,19 +232,20 @@ impl Opinion {
         self.view.value = finding.latest;
         let wanted = format!("{} {}", threshold.op().as_str(), threshold.limit());
         let latest = finding.latest.map_or_else(|| "no value".to_owned(), |v| v.to_string());
-        let mut text = format!("{}: {latest}, wanted {wanted}", self.view.name);
-        if finding.failed {
+        let text = format!("{}: {latest}, wanted {wanted}", self.view.name);
+        self.view.text = if finding.failed {
             let (failures, of) = (threshold.failures(), threshold.of());
-            text.push_str(&format!("; violated {failures} times among {of} samples"));
-            self.failure = Some(self.failure(Lane::Evidence, text.clone()));
+            let message = format!("{text}; violated {failures} times among {of} samples");
+            self.failure = Some(self.failure(Lane::Evidence, message.clone()));
             self.view.standing = Standing::Fail;
+            message
         } else if finding.passed {
             self.view.standing = Standing::Pass;
+            text
         } else {
             let (have, need) = (finding.satisfied, threshold.min_samples());
-            text.push_str(&format!("; {have} of {need} good samples"));
-        }
-        self.view.text = text;
+            format!("{text}; {have} of {need} good samples")
+        };
     }
 
     fn failure(&self, lane: Lane, message: String) -> Failure {

@@ -315,7 +315,7 @@ fn guard(ratio: &Ratio, series: &CountSeries, since: DateTime<Utc>) -> Option<Gu
         stable.cumulative(sample.stable);
     }
     if series.guard.is_empty() {
-        for window in series.windows.iter() {
+        for window in &series.windows {
             if window.end > last {
                 last = window.end;
                 canary.increment(window.canary.unwrap_or_default());

@@ -131,11 +131,10 @@ impl MetricView {
 
     /// The line for people, from everything else.
     pub(super) fn describe(&mut self) {
-        let mut text = format!("{}: {}.", self.name, self.comparison());
-        if let (Some(regression), Some(safety)) = (self.regression, self.safety) {
-            text.push_str(&format!(" Evidence of regression {regression}, of safety {safety}"));
-        }
-        text.push_str(&match self.standing {
+        let evidence = self.regression.zip(self.safety).map(|(regression, safety)| {
+            format!(" Evidence of regression {regression}, of safety {safety}")
+        });
+        let standing = match self.standing {
             Standing::Pass => " -> PASS".to_owned(),
             Standing::Fail => " -> FAIL".to_owned(),
             Standing::NeedMoreData => format!(" -> NEED MORE DATA{}", self.forecast()),
@@ -143,15 +142,20 @@ impl MetricView {
                 " -> HOLD: stable breaks the hard limit too".to_owned()
             }
             Standing::Error => " -> ERROR".to_owned(),
-        });
-        if let Some(proven) = self.proven {
-            text.push_str(&format!(". Proven no worse than {proven}"));
-        }
-        if let Some(dispersion) = self.dispersion {
-            text.push_str(&format!(". Dispersion {dispersion:.1}"));
-        }
-        text.push('.');
-        self.text = text;
+        };
+        let proven = self.proven.map(|proven| format!(". Proven no worse than {proven}"));
+        let dispersion = self.dispersion.map(|dispersion| format!(". Dispersion {dispersion:.1}"));
+        self.text = [
+            Some(format!("{}: {}.", self.name, self.comparison())),
+            evidence,
+            Some(standing),
+            proven,
+            dispersion,
+            Some(".".to_owned()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
     }
 
     fn forecast(&self) -> String {

@@ -94,6 +94,7 @@ pub(super) fn project(
 ) -> f64 {
     const TINY: f64 = 1e-12;
     let on_line = (canary - absolute) / relative;
+    #[expect(clippy::manual_clamp, reason = "`clamp` keeps what is not a number, these do not")]
     let highest = ((1.0 - TINY - absolute) / relative).min(1.0 - TINY).max(TINY);
     let mut low = stable.min(on_line).clamp(TINY, highest);
     let mut high = stable.max(on_line).clamp(TINY, highest);
