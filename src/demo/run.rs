@@ -292,7 +292,8 @@ impl Demo {
         }
         let pace = self.pace();
         if let Some(judgement) = &turn.judgement
-            && let Some(view) = verdict::worth_telling(judgement, &mut self.told.last_verdict, now, pace)
+            && let Some(view) =
+                verdict::worth_telling(judgement, &mut self.told.last_verdict, now, pace)
         {
             self.tell(&Event::Verdict(view));
         }
