@@ -69,6 +69,10 @@ pub struct State {
     pub quarantine: Vec<Quarantined>,
     /// Revisions promoted before: the way back to one of them is fast. Newest last.
     pub promoted: Vec<Revision>,
+    /// The Git revision whose template we wrote over: it is deployed, but does not render stable.
+    pub overwritten: Option<GitRevision>,
+    /// The quarantined template people were told about, so that they are told once.
+    pub warned: Option<Revision>,
     /// Told to people soon. Written with the transition, removed when delivered.
     pub outbox: Vec<Notice>,
     /// The last request of a person that was answered, by its token.
@@ -103,7 +107,7 @@ pub struct Trial {
     pub started: DateTime<Utc>,
     /// When its pods first were ready: evidence counts from here.
     pub ready: Option<DateTime<Utc>>,
-    /// When weight 0 was read back after an abort: requests drain from here.
+    /// When the way home was read back after an abort: requests drain from here.
     pub home: Option<DateTime<Utc>>,
     /// Steps are left out, and why.
     pub skip: Option<Skip>,
