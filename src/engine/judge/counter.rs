@@ -113,8 +113,8 @@ impl Counter {
 
 /// The evidence lane's windows up to `until`.
 ///
-/// A window ends when every pod has a recent reading; where one has not, the window goes on, so that
-/// nothing is lost and nothing is taken for zero.
+/// A window ends when every pod has a recent reading; where one has not, the window goes on, so
+/// that nothing is lost and nothing is taken for zero.
 pub fn windows(pods: &[Pod], spacing: &Spacing, until: DateTime<Utc>) -> Vec<Window> {
     let lines: Vec<_> = pods.iter().map(|pod| Line::of(pod, spacing.since)).collect();
     let mut found = Vec::new();

@@ -1,5 +1,5 @@
-//! How often the judge is wrong, by simulation with fixed seeds. A bound `b` over `n` repetitions may
-//! be missed by three standard errors, `3 sqrt(b (1 - b) / n)`.
+//! How often the judge is wrong, by simulation with fixed seeds. A bound `b` over `n` repetitions
+//! may be missed by three standard errors, `3 sqrt(b (1 - b) / n)`.
 
 use super::evidence::{Block, BlockShare, Limit, NonInferiority, RateRatio};
 use super::*;
@@ -181,9 +181,9 @@ fn verdict(dice: &mut SplitMix64, bounds: Bounds, worse: f64) -> Option<Verdict>
             samples.series.insert(name.to_owned(), Series::Counts(series.clone()));
         }
         let context = Context { now: end, share: 0.1, plan_time: TimeDelta::hours(1) };
-        match judge(&analysis, &samples, &context).verdict {
-            Verdict::NeedMoreData { .. } => {}
-            verdict => return Some(verdict),
+        let verdict = judge(&analysis, &samples, &context).verdict;
+        if !matches!(verdict, Verdict::NeedMoreData { .. }) {
+            return Some(verdict);
         }
     }
     None

@@ -82,8 +82,8 @@ impl LikelihoodRatio {
     }
 }
 
-/// Stable's rate at the point of the line `canary = relative * stable + absolute` where the expected
-/// log-likelihood under the alternative `(canary, stable)` is highest, by bisection of its
+/// Stable's rate at the point of the line `canary = relative * stable + absolute` where the
+/// expected log-likelihood under the alternative `(canary, stable)` is highest, by bisection of its
 /// derivative `n_c rho (c - q)/(q(1-q)) + n_s (s - m)/(m(1-m))`.
 pub(super) fn project(
     canary: f64,
