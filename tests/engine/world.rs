@@ -32,7 +32,7 @@ pub(crate) fn plan() -> Plan {
         mode: Mode::Enforce,
         traffic: Traffic::Routes,
         steps: vec![weight(10, 30), weight(50, 30), weight(100, 30)],
-        analysis: Analysis { criteria: vec![()] },
+        analysis: Analysis { criteria: Vec::new(), ..Analysis::default() },
         on_failure: OnFailure::Revert,
         on_inconclusive: OnInconclusive::Pause,
         on_low_traffic: OnLowTraffic::Pause,

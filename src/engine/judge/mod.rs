@@ -1,12 +1,13 @@
 //! Samples to verdicts.
 
+mod analysis;
+pub mod evidence;
+mod samples;
 mod verdict;
 
+pub use analysis::{
+    Analysis, Bounds, Criterion, HardLimit, InvalidAnalysis, Kind, Margin, Op, PassMargin, Ratio,
+    Threshold,
+};
+pub use samples::{CountSeries, Counts, GuardSample, History, Samples, Series, Window};
 pub use verdict::{Failure, Lane, Unclear, Verdict};
-
-/// What is measured and what it must satisfy.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Analysis {
-    /// Placeholder.
-    pub criteria: Vec<()>,
-}
