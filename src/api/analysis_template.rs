@@ -145,8 +145,8 @@ pub struct Ratio {
     /// half of what it leaves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slo: Option<FractionOrArgument>,
-    /// More than this fails at once, whatever stable does. Default: the larger of 5% and three
-    /// times stable's share of the last day.
+    /// The share no release may have, 0.01% to 80%: more than it, and more than three times
+    /// stable's share of the last day, fails at once. Default: 5%.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hard_limit: Option<FractionOrArgument>,
 }
@@ -163,14 +163,15 @@ pub struct Latency {
     #[serde(default)]
     pub unit: TimeUnit,
     /// Harm below this is tolerated: beyond it the canary fails. Default: half as many again as
-    /// stable, and 1pp.
+    /// stable, and 0.02pp.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fail_if_worse_than: Option<Margin>,
-    /// Proven to be no worse than this, the canary passes. Default: the tightest of 0.1pp, 0.2pp,
-    /// 0.5pp and 1pp that the traffic affords.
+    /// Proven to be no worse than this, the canary passes. Default: half as many again as stable,
+    /// and 1pp.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pass_if_not_worse_than: Option<Margin>,
-    /// More than this share of slow ones fails at once, whatever stable does. Default: none.
+    /// The share of slow ones no release may have, 0.01% to 80%: more than it, and more than three
+    /// times stable's share of the last day, fails at once. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hard_limit: Option<FractionOrArgument>,
 }

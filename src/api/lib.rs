@@ -45,7 +45,8 @@ pub use rollout_status::{
 pub use strategy::{BlueGreen, Canary, Pause, Step, Strategy};
 pub use text::{
     ArgumentName, Duration, DurationOrArgument, Fraction, FractionOrArgument, Host, Name,
-    NumberOrArgument, ObjectName, Points, PointsOrArgument, PromQl, RepositoryPath, TEXT_FORMS, TimeOfDay,
+    NumberOrArgument, ObjectName, Points, PointsOrArgument, PromQl, RepositoryPath, TEXT_FORMS,
+    TimeOfDay,
 };
 pub use trial::{TimedNote, Trial, TrialOutcome, TrialSpec, TrialStatus};
 

@@ -251,8 +251,8 @@ pub struct Analysis {
     /// and up to 20%. Default: 5%.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wrong_promote: Option<Fraction>,
-    /// Length of a window of the evidence lane, 1s to 10m. Default: the longer of 15s and two
-    /// scrapes.
+    /// Length of a window of the evidence lane, 1s to 10m. Two scrapes should lie in it.
+    /// Default: 15s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<Duration>,
 }

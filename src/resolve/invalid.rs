@@ -116,20 +116,14 @@ pub struct Fault {
 }
 
 fn prefix(object: Option<&ObjectKey>, field: &FieldPath) -> String {
-    let mut text = object.map(|object| format!("{object}: ")).unwrap_or_default();
-    if !field.segments().is_empty() {
-        text.push_str(&format!("{field}: "));
-    }
-    text
+    let object = object.map(|object| format!("{object}: ")).unwrap_or_default();
+    let field = if field.segments().is_empty() { String::new() } else { format!("{field}: ") };
+    object + &field
 }
 
 impl Fault {
     /// A fault of an object that is plain from where the fault is used.
-    pub fn new(
-        field: &FieldPath,
-        found: impl Into<String>,
-        expected: impl Into<String>,
-    ) -> Self {
+    pub fn new(field: &FieldPath, found: impl Into<String>, expected: impl Into<String>) -> Self {
         Self { object: None, field: field.clone(), found: found.into(), expected: expected.into() }
     }
 
@@ -140,6 +134,10 @@ impl Fault {
         self
     }
 }
+
+/// What is wrong is on the list already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told;
 
 /// What is wrong in a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

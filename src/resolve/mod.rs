@@ -19,8 +19,11 @@ mod schema;
 mod steps;
 mod tree;
 mod units;
+mod windows;
 
-pub use files::{Objects, load};
+pub use files::{Objects, load, load_text, shipped};
 pub use invalid::{Fault, FieldPath, Invalid, ObjectKey, Segment};
-pub use plan::{References, Resolved, Windows, resolve};
-pub use query::{CounterQuery, Query, ScalarQuery};
+pub use plan::{References, Resolved, resolve};
+pub use promql::Selector;
+pub use query::{CounterQuery, CounterTexts, Query, ScalarQuery, Second};
+pub use windows::Windows;

@@ -45,9 +45,8 @@ fn wrong_type(node: &Node, expected: &str, schema: &JSONSchemaProps, path: &Fiel
     let words = match expected {
         "object" => "an object".to_owned(),
         "array" => "a list".to_owned(),
-        "integer" => range(schema).map_or("a whole number".to_owned(), |range| {
-            format!("a whole number, {range}")
-        }),
+        "integer" => range(schema)
+            .map_or("a whole number".to_owned(), |range| format!("a whole number, {range}")),
         "number" => "a number".to_owned(),
         "boolean" => "true or false".to_owned(),
         _ => match &node.value {
@@ -78,8 +77,8 @@ fn check_map(
         faults.push(Fault::new(path, found, format!("at most {max}")));
         return;
     }
-    let none = BTreeMap::new();
-    let properties = schema.properties.as_ref().unwrap_or(&none);
+    let empty = BTreeMap::new();
+    let properties = schema.properties.as_ref().unwrap_or(&empty);
     for entry in entries.iter().filter(|entry| entry.value.value != Value::Null) {
         let path = path.field(&entry.key);
         match (properties.get(&entry.key), &schema.additional_properties) {
@@ -130,12 +129,7 @@ fn form(schema: &JSONSchemaProps) -> Option<&'static str> {
     TEXT_FORMS.iter().find(|(known, _)| *known == pattern).map(|(_, words)| *words)
 }
 
-fn check_list(
-    items: &[Node],
-    schema: &JSONSchemaProps,
-    path: &FieldPath,
-    faults: &mut Vec<Fault>,
-) {
+fn check_list(items: &[Node], schema: &JSONSchemaProps, path: &FieldPath, faults: &mut Vec<Fault>) {
     if let Some(max) = schema.max_items.filter(|max| too_many(items.len(), *max)) {
         let found = format!("{} entries", items.len());
         faults.push(Fault::new(path, found, format!("at most {max}")));
@@ -158,9 +152,8 @@ fn check_list(
         Some("map") => {
             let Some(keys) = &schema.x_kubernetes_list_map_keys else { return };
             let Some(key) = keys.first() else { return };
-            let texts = items.iter().map(|item| {
-                item.get(key).and_then(Node::text).map(str::to_owned)
-            });
+            let texts =
+                items.iter().map(|item| item.get(key).and_then(Node::text).map(str::to_owned));
             check_unique(texts, |index| path.index(index).field(key), faults);
         }
         _ => {}
@@ -204,7 +197,8 @@ fn check_text(text: &str, schema: &JSONSchemaProps, path: &FieldPath, faults: &m
         // A pattern of ours that is none is found by a test; here it must not stop the reading.
         let matches = Regex::new(pattern).is_ok_and(|regex| regex.is_match(text));
         if !matches {
-            let words = form(schema).map_or_else(|| format!("a text like {pattern}"), str::to_owned);
+            let words =
+                form(schema).map_or_else(|| format!("a text like {pattern}"), str::to_owned);
             faults.push(Fault::new(path, quoted(text), words));
         }
     } else if let Some(min) = schema.min_length.filter(|min| too_few(length, *min)) {

@@ -90,7 +90,11 @@ struct Open {
 enum Content {
     List(Vec<Node>),
     /// `seen`: keys so far with their lines; `key`: read, waiting for its value.
-    Map { entries: Vec<Entry>, seen: BTreeMap<String, usize>, key: Option<(String, usize)> },
+    Map {
+        entries: Vec<Entry>,
+        seen: BTreeMap<String, usize>,
+        key: Option<(String, usize)>,
+    },
 }
 
 #[derive(Default)]
