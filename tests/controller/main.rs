@@ -1,4 +1,5 @@
-//! Everything of the root package that needs no target of its own.
+//! Tests of the root package that need no target of their own: wire types, files, the house.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod generated;
 mod tidy;
