@@ -82,6 +82,10 @@ fn settling(
     work: &Workload,
     since: DateTime<Utc>,
 ) -> Option<Trial> {
+    if !turn.seen.stable.exists && work.adopted.as_ref() == Some(&trial.canary) {
+        // Nothing of stable is left, and what the Deployment runs is this template already.
+        return Some(abort(turn, trial, Cause::Bypassed));
+    }
     if turn.seen.stable.ready == 0 {
         trial.skip = Some(Skip::StableDown);
         turn.say(Reason::StableDown, "stable has no available pod: the canary takes over");
