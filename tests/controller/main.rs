@@ -1,5 +1,9 @@
-//! Tests of the controller package: wire types, adapters, generated files.
+//! Tests of the controller package: wire types, reading, adapters, generated files.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 mod generated;
+mod hostile;
+mod load;
+mod resolve;
+mod validation;
