@@ -303,7 +303,8 @@ fn a_null_is_a_field_that_is_not_there() {
 #[test]
 fn anchors_stand_for_what_they_name() {
     let text = format!(
-        "{HEAD}  workloadRef: {{name: &name web}}\n  services: [*name]\n  limits: {{ready: &t 5m, drain: *t}}\n"
+        "{HEAD}  workloadRef: {{name: &name web}}\n  services: [*name]\n  \
+         limits: {{ready: &t 5m, drain: *t}}\n"
     );
     let objects = load_text("rollout.yaml", &text).unwrap();
     assert_eq!(objects.rollouts[0].spec.services, Some(vec!["web".into()]));

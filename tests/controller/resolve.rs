@@ -41,8 +41,8 @@ spec: {url: 'http://prometheus:9090', allowedNamespaces: [shop]}
 
 fn objects(spec: &str, more: &str) -> Objects {
     let text = format!(
-        "apiVersion: tidegate.dev/v1alpha1\nkind: Rollout\nmetadata: {{name: web, namespace: shop}}\n\
-         spec:\n  workloadRef: {{name: web}}\n{spec}\n---{more}"
+        "apiVersion: tidegate.dev/v1alpha1\nkind: Rollout\n\
+         metadata: {{name: web, namespace: shop}}\nspec:\n  workloadRef: {{name: web}}\n{spec}\n---{more}"
     );
     match load_text("all.yaml", &text) {
         Ok(objects) => objects,

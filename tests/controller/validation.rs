@@ -344,6 +344,7 @@ fn everything_has_an_upper_bound_and_a_description() {
         undescribed(&schema, &crd.spec.names.kind, &mut silent);
     }
     assert_eq!(endless, Vec::<String>::new());
-    silent.retain(|path| !path.ends_with(".status") && !path.ends_with(".spec"));
+    // Kubernetes shows the type's description for spec and status themselves.
+    silent.retain(|path| path.matches('.').count() > 1);
     assert_eq!(silent, Vec::<String>::new());
 }
