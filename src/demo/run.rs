@@ -81,6 +81,13 @@ pub enum DemoError {
     Plan(String),
 }
 
+impl DemoError {
+    /// The flags cannot be used; nothing was written.
+    pub const fn is_bad_input(&self) -> bool {
+        matches!(self, Self::NotEmpty(_) | Self::Rate(_))
+    }
+}
+
 fn io(what: &str) -> impl FnOnce(std::io::Error) -> DemoError + '_ {
     move |source| DemoError::Io { what: what.to_owned(), source }
 }

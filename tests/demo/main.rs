@@ -9,4 +9,5 @@ mod scraper;
 mod service;
 mod support;
 mod view;
+mod story;
 mod world;

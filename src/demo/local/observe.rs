@@ -29,7 +29,9 @@ impl Local {
         Ok(Observed {
             workload: self.workload(stable, canary)?,
             stable: stable.map_or_else(Pods::default, |revision| self.pods_of(revision)),
-            canary: canary.map_or_else(Pods::default, |revision| self.pods_of(revision)),
+            canary: canary
+                .filter(|revision| !self.is_owned(revision))
+                .map_or_else(Pods::default, |revision| self.pods_of(revision)),
             traffic: self.traffic(),
             verdict,
             ask: None,
@@ -59,6 +61,11 @@ impl Local {
             adopted: self.adopted.clone(),
             deliberate: false,
         }))
+    }
+
+    /// The Deployment's own set: after the hand-over there is no canary any more.
+    fn is_owned(&self, revision: &Revision) -> bool {
+        self.sets.get(revision).is_some_and(|set| set.owned)
     }
 
     fn pods_of(&self, revision: &Revision) -> Pods {
