@@ -4,6 +4,7 @@
 mod arbitrary;
 mod command;
 mod crash;
+mod docs;
 mod invariants;
 mod leaders;
 mod properties;
