@@ -64,7 +64,7 @@ mod tests {
         let mut histogram = Histogram::default();
         histogram.observe(Duration::from_millis(5));
         histogram.observe(Duration::from_millis(6));
-        histogram.observe(Duration::from_secs(60));
+        histogram.observe(Duration::from_mins(1));
         let cumulative = histogram.cumulative();
         assert_eq!(cumulative[0], (0.005, 1));
         assert_eq!(cumulative[1], (0.01, 2));

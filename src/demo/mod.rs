@@ -9,15 +9,30 @@
 //! Nothing here decides anything. Each part is a plain struct that is told what to do and says
 //! what it sees.
 
+pub mod control;
 pub mod histogram;
 mod http;
 pub mod load;
+pub mod local;
+mod panels;
+pub mod plain;
+pub mod plan;
 mod pod;
 pub mod processes;
 pub mod proxy;
 pub mod random;
 pub mod reading;
 pub mod recorder;
+pub mod report;
+pub mod repository;
+pub mod run;
+pub mod samples;
 pub mod scrape;
 pub mod service;
+pub mod snapshot;
+mod story;
+mod tell;
 pub mod template;
+pub mod terminal;
+mod verdict;
+pub mod view;

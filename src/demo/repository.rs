@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tidegate_engine::state::GitRevision;
 
 use crate::git::local::{self, LogEntry};
-use crate::git::{Author, GitError};
+use crate::git::{Author, GitError, Remote, RemoteUrl};
 
 /// The branch that the sync follows.
 pub const BRANCH: &str = "main";
@@ -24,16 +26,51 @@ const MANIFESTS: &[(&str, &str)] = &[
     ("apps/web/rollout.yaml", include_str!("manifests/rollout.yaml")),
 ];
 
+/// The trailer that tells a revert of Tidegate's from everybody else's commits.
+const TRAILER: &str = "Tidegate-Trial: ";
+/// Far above what the demo's manifests need.
+const SNAPSHOT_LIMIT: u64 = 1 << 20;
+
 /// A bare repository on this machine.
 pub struct Repository {
     dir: PathBuf,
+    remote: Remote,
+}
+
+/// One commit of the branch.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Its id.
+    pub id: GitRevision,
+    /// The first line of its message.
+    pub subject: String,
+    /// Who wrote it.
+    pub author: String,
+    /// The whole message.
+    pub message: String,
+    /// The trial whose revert it is.
+    pub trial: Option<String>,
+}
+
+impl Commit {
+    fn of(entry: LogEntry) -> Self {
+        let trial = entry.message.lines().find_map(|line| line.strip_prefix(TRAILER));
+        Self {
+            trial: trial.map(str::to_owned),
+            id: entry.id,
+            subject: entry.subject,
+            author: entry.author,
+            message: entry.message,
+        }
+    }
 }
 
 impl Repository {
     /// Makes the repository in a new or empty directory, with three commits.
     pub fn init(dir: &Path, now: DateTime<Utc>) -> Result<Self, GitError> {
         local::init(dir, BRANCH)?;
-        let repository = Self { dir: dir.to_owned() };
+        let remote = Remote::new(RemoteUrl::local(dir), dir);
+        let repository = Self { dir: dir.to_owned(), remote };
         let readme = "# config\nWhat runs, as it should be. One directory an application.\n";
         let first = BTreeMap::from([("README.md".to_owned(), Some(readme.into()))]);
         repository.commit(&first, "Config repository", "Ada", now - TimeDelta::days(40))?;
@@ -48,6 +85,11 @@ impl Repository {
         )]);
         repository.commit(&theirs, "mail: move in", "Grace", now - TimeDelta::days(2))?;
         Ok(repository)
+    }
+
+    /// The same, for whoever reads and writes it.
+    pub fn remote(&self) -> &Remote {
+        &self.remote
     }
 
     /// Where it is.
@@ -69,8 +111,16 @@ impl Repository {
     }
 
     /// The newest commits first.
-    pub fn log(&self, count: usize) -> Result<Vec<LogEntry>, GitError> {
-        local::log(&self.dir, BRANCH, count)
+    pub fn log(&self, count: usize) -> Result<Vec<Commit>, GitError> {
+        Ok(local::log(&self.dir, BRANCH, count)?.into_iter().map(Commit::of).collect())
+    }
+
+    /// The tip of the branch and its files, as the sync reads them.
+    pub fn snapshot(&self) -> Result<(GitRevision, BTreeMap<String, Vec<u8>>), GitError> {
+        let mirror = self.remote.mirror(BRANCH)?;
+        let tip = mirror.fetch(&Arc::new(AtomicBool::new(false)))?;
+        let snapshot = mirror.snapshot(&tip.commit, "", SNAPSHOT_LIMIT)?;
+        Ok((tip.commit, snapshot.files))
     }
 
     fn commit(

@@ -352,7 +352,7 @@ mod tests {
     fn durations_are_read_as_people_write_them() {
         assert_eq!(parse_duration("20ms"), Ok(Duration::from_millis(20)));
         assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_mins(2)));
         assert_eq!(parse_duration("250us"), Ok(Duration::from_micros(250)));
         for wrong in ["", "20", "ms", "-1s", "1h", "1e400s", "NaNs"] {
             assert!(parse_duration(wrong).is_err(), "`{wrong}` is no duration");

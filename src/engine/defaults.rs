@@ -75,4 +75,65 @@ defaults! {
     /// How many undelivered notices are kept; the oldest go first.
     /// An Alertmanager that is down for a day must not grow the status.
     OUTBOX_SIZE: usize = 20, "20";
+    /// How long a window of the evidence lane is.
+    /// Two scrapes of the common 5 to 15 s can lie in it; a burst within one is one vote.
+    EVIDENCE_WINDOW: TimeDelta = TimeDelta::seconds(15), "15s";
+    /// How long data may be missing before that is an error.
+    /// A scrape each minute, 45 s until it can be queried and one window of 60 s are 165 s.
+    MISSING_GRACE: TimeDelta = TimeDelta::minutes(3), "3m";
+    /// Probability that a good release is sent back by chance, preset `standard`.
+    /// A service released ten times a day meets one in three months.
+    FALSE_ROLLBACK_STANDARD: f64 = 0.001, "0.1%";
+    /// Probability that a good release is sent back by chance, preset `sensitive`.
+    /// The usual level of a single test, for services where harm costs more than a retry.
+    FALSE_ROLLBACK_SENSITIVE: f64 = 0.05, "5%";
+    /// Probability, per criterion, that a release beyond the margin passes by chance.
+    /// The usual level; a lower one costs the same share of more traffic: .01 takes 1.4 times it.
+    WRONG_PROMOTE: f64 = 0.05, "5%";
+    /// How many times stable's rate the canary may have.
+    /// Two healthy pods of one version differ by a third; without room for that, 1 in 3 healthy
+    /// releases of a busy service would fail.
+    RELATIVE: f64 = 1.5, "1.5";
+    /// What the canary may have on top before it fails.
+    /// Below .02 percentage points nobody notices, however certain it is.
+    FAIL_ABSOLUTE: f64 = 0.0002, "0.02pp";
+    /// What the canary may have on top and still pass, when failed requests are counted: the
+    /// tightest the traffic affords.
+    /// From what a busy service can prove in minutes to what a quiet one can prove at all.
+    PASS_LADDER: [f64; 4] = [0.001, 0.002, 0.005, 0.01], "0.1pp, 0.2pp, 0.5pp, 1pp";
+    /// What the canary may have on top and still pass, when slow requests are counted.
+    /// Shares of slow requests are larger and vary more than shares of failed ones.
+    SLOW_ABSOLUTE: f64 = 0.01, "1pp";
+    /// The rate of errors no release may exceed.
+    /// No service promises less than 95 %; four failures of four requests prove it.
+    HARD_LIMIT: f64 = 0.05, "5%";
+    /// How many times stable's rate of the last day the hard limit is at least.
+    /// A service that always errs a lot must not be stopped for what it always did.
+    HARD_TIMES: f64 = 3.0, "3";
+    /// How many requests of the last day make stable's rate known.
+    /// Fewer leave the rate uncertain by more than half of the hard limit's factor.
+    KNOWN_REQUESTS: u64 = 1000, "1000";
+    /// The guard lane's part of the false-rollback bound.
+    /// The most that leaves the evidence lane three quarters; 4 failures of 4 still suffice.
+    GUARD_PART: f64 = 0.25, "25%";
+    /// How certain it must be that stable breaks the hard limit too before that holds everything.
+    /// Less than for the canary: when both are sick, the release is not to blame.
+    ENVIRONMENT_BOUND: f64 = 0.05, "5%";
+    /// How many of the latest windows say whether the canary is worse now, and how much traffic it
+    /// gets.
+    /// Five minutes of windows: harm that begins late must not hide behind a healthy hour.
+    RECENT_WINDOWS: usize = 20, "20";
+    /// The steps of a canary when nothing is said, in percent.
+    /// 5 limits the harm of a broken release, 25 shows what only load shows, at 50 both arms are
+    /// under the same load, and 100 shows that the canary carries it alone.
+    WEIGHTS: [u8; 4] = [5, 25, 50, 100], "5, 25, 50, 100";
+    /// How many of the last samples must violate a threshold to fail.
+    /// One sample may be an accident of the scrape; three of five are not.
+    THRESHOLD_FAILURES: usize = 3, "3";
+    /// How many of the last valid samples a threshold looks at.
+    /// See the number of failures.
+    THRESHOLD_OF: usize = 5, "5";
+    /// How many valid samples a threshold needs to pass.
+    /// As many as could have failed it.
+    THRESHOLD_SAMPLES: usize = 5, "5";
 }

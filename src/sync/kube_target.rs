@@ -58,8 +58,14 @@ impl KubeTarget {
 
     pub(crate) async fn get(&self, reference: &ObjectRef) -> Result<Option<Value>, TargetError> {
         let api = self.api(reference).await?;
-        let object = self.within(reference, api.get_opt(&reference.name)).await?;
-        object.map(|object| to_value(reference, &object)).transpose()
+        let answer = self.within(reference, api.get_opt(&reference.name)).await;
+        if let Err(TargetError::NotFound { .. }) = answer {
+            // Not "no such object" but "no such path": the kind may be gone since we asked.
+            let key = key_of(reference);
+            self.kinds.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            self.kind(reference).await?;
+        }
+        answer?.map(|object| to_value(reference, &object)).transpose()
     }
 
     pub(crate) async fn apply(
@@ -115,7 +121,7 @@ impl KubeTarget {
     }
 
     async fn kind(&self, reference: &ObjectRef) -> Result<(ApiResource, Scope), TargetError> {
-        let key = (reference.group.clone(), reference.version.clone(), reference.kind.clone());
+        let key = key_of(reference);
         let known = self.kinds.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(known) = known {
             return Ok(known);
@@ -146,6 +152,10 @@ impl KubeTarget {
             }),
         }
     }
+}
+
+fn key_of(reference: &ObjectRef) -> KindKey {
+    (reference.group.clone(), reference.version.clone(), reference.kind.clone())
 }
 
 /// Sorts the errors of the client by what a sync does about them.

@@ -28,10 +28,11 @@ pub mod target;
 mod transform;
 mod yaml;
 
+pub use gate::CONTROLLER;
 pub use inventory::{FIELD_MANAGER, Inventory};
 pub use kube_target::KubeTarget;
 pub use local::LocalCluster;
-pub use object::ObjectRef;
+pub use object::{HELD_LABEL, ObjectRef, ROLLOUT_LABEL};
 pub use once::{Checkout, Settings, SyncError, sync_once};
 pub use report::Report;
-pub use target::Target;
+pub use target::{Target, TargetError};

@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Label of a Deployment that a Rollout watches; its template changes are gated.
 pub const ROLLOUT_LABEL: &str = "tidegate.dev/rollout";
 
-/// Label of an object of which a trial holds some fields; its value names the trial.
+/// Label of an object of which a trial holds some fields; its value names the Rollout.
 pub const HELD_LABEL: &str = "tidegate.dev/held";
 
 /// Annotation (or label) that keeps an object when it disappears from the repository.

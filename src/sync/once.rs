@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::drift::{self, Drift};
 use super::inventory::{self, FIELD_MANAGER, Inventory, InventoryError};
 use super::object::{HELD_LABEL, ObjectRef, apply_rank, metadata_entry, prune_disabled};
-use super::render::{Files, Manifest, RenderError, is_dns, render};
+use super::render::{Files, Manifest, RenderError, check_skipped, is_dns, render};
 use super::report::{Held, ObjectReport, ObjectResult, Report};
 use super::target::{Applied, Outcome, Target, TargetError, located};
 
@@ -26,6 +26,8 @@ pub struct Checkout {
     pub revision: String,
     /// All files that a render may read, by their path from the root of the repository.
     pub files: Files,
+    /// What is in the repository but is no regular file (links, submodules), by its path.
+    pub skipped: Vec<String>,
 }
 
 /// What is synced, and how.
@@ -90,6 +92,7 @@ pub async fn sync_once(
             return Err(SyncError::Name(name.clone()));
         }
     }
+    check_skipped(&checkout.files, &checkout.skipped, &settings.path)?;
     let manifests = match render(&checkout.files, &settings.path) {
         Err(error) if settings.allow_empty && error.is_nothing_here() => Vec::new(),
         rendered => rendered?,
@@ -355,7 +358,7 @@ fn to_prune(stored: &Inventory, wanted: &BTreeMap<String, ObjectRef>) -> Vec<Obj
 }
 
 fn held(reference: &ObjectRef, desired: &Value, stored: &Value) -> Option<Held> {
-    let trial = metadata_entry(stored, "labels", HELD_LABEL)?.to_owned();
+    let by = metadata_entry(stored, "labels", HELD_LABEL)?.to_owned();
     let fields = drift::compare(reference, desired, stored);
-    Some(Held { trial, fields: fields.into_iter().map(|d| d.path).collect() })
+    Some(Held { by, fields: fields.into_iter().map(|d| d.path).collect() })
 }

@@ -67,6 +67,9 @@ pub enum Problem {
     /// A directory that is named has no Kustomize file.
     #[error("the directory `{0}` has no kustomization.yaml")]
     NoKustomization(String),
+    /// A symbolic link or a submodule.
+    #[error("a symbolic link or submodule, which is not followed")]
+    NotFollowed,
     /// A remote resource.
     #[error("`{0}` is a URL; only paths in the repository are read")]
     Url(String),
@@ -145,6 +148,36 @@ pub fn render(files: &Files, path: &str) -> Result<Vec<Manifest>, RenderError> {
     }
     manifests.sort_by_key(|m| m.reference().map(|r| apply_rank(&r.group, &r.kind)));
     Ok(manifests)
+}
+
+/// Refuses a directory in which a link or a submodule may hide manifests: not to follow them in
+/// silence would delete what they stand for. Names in Kustomize files are checked when they are
+/// read.
+pub(crate) fn check_skipped(
+    files: &Files,
+    skipped: &[String],
+    path: &str,
+) -> Result<(), RenderError> {
+    let Some(root) = resolve("", path) else { return Ok(()) };
+    let loader = Loader { files, stack: Vec::new(), entered: 0 };
+    let prefix = prefix_of(&root);
+    let may_hide = |name: &&String| {
+        let Some(below) = name.strip_prefix(&prefix) else { return **name == root };
+        let last = below.rsplit('/').next().unwrap_or(below);
+        let hidden = below.split('/').any(|part| part.starts_with('.'));
+        !hidden && (is_manifest(last) || !last.contains('.'))
+    };
+    if loader.kustomization_of(&root).is_some() {
+        return Ok(());
+    }
+    match skipped.iter().find(may_hide) {
+        None => Ok(()),
+        Some(name) => Err(RenderError::new(name, None, None, Problem::NotFollowed)),
+    }
+}
+
+fn is_manifest(name: &str) -> bool {
+    [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end))
 }
 
 /// Joins `relative` to the directory `base`; none when it leaves the repository.
@@ -242,7 +275,7 @@ impl Loader<'_> {
                     manifests.extend(self.directory(&inner)?);
                     entered.push(inner);
                 }
-            } else if [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end)) {
+            } else if is_manifest(name) {
                 manifests.extend(self.manifests_of(name)?);
             }
         }

@@ -53,11 +53,11 @@ pub enum ObjectResult {
     Failed(String),
 }
 
-/// An object that a trial holds.
+/// An object of which a trial holds fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Held {
-    /// The trial, as the label of the object names it.
-    pub trial: String,
+    /// Who holds it, as the label of the object says: the name of the Rollout.
+    pub by: String,
     /// Fields that stay as they are until the trial ends.
     pub fields: Vec<String>,
 }
@@ -105,7 +105,7 @@ impl fmt::Display for Report {
                 } else {
                     held.fields.join(", ")
                 };
-                writeln!(f, "  held by trial {}: {fields}", held.trial)?;
+                writeln!(f, "  held by Rollout {}: {fields}", held.by)?;
             }
         }
         for object in &self.pruned {

@@ -115,8 +115,13 @@ fn line_of(error: &serde_saphyr::Error) -> Option<u64> {
     error.location().map(|location| location.line()).filter(|line| *line > 0)
 }
 
+/// What the parser says, without the place, which is said before it, and without hints for
+/// programmers.
 fn first_line(message: &str) -> String {
-    message.lines().next().unwrap_or_default().trim().to_owned()
+    let line = message.lines().next().unwrap_or_default();
+    let line = line.split(" at line ").next().unwrap_or(line);
+    let line = line.split(", set DuplicateKeyPolicy").next().unwrap_or(line);
+    line.trim().to_owned()
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -226,7 +231,7 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..10 {
             let list = vec![format!("*a{}", n - 1); 10].join(", ");
-            text.push_str(&format!("a{n}: &a{n} [{list}]\n"));
+            text = format!("{text}a{n}: &a{n} [{list}]\n");
         }
         assert!(documents(text.as_bytes()).is_err());
     }

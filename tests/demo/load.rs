@@ -41,7 +41,7 @@ async fn a_slow_service_does_not_slow_down_the_load() {
 
 #[tokio::test]
 async fn what_cannot_be_sent_is_counted() {
-    let target = backend("v1", 200, Duration::from_secs(600)).await;
+    let target = backend("v1", 200, Duration::from_mins(10)).await;
     let recorder = Arc::new(Recorder::default());
     let settings =
         LoadSettings { rate: 200.0, max_in_flight: 3, patience: Duration::from_millis(500) };

@@ -78,11 +78,11 @@ async fn on_sigterm_it_answers_what_is_open_and_is_not_ready_meanwhile() {
         "--start-delay=0ms",
         "--latency-median=700ms",
         "--latency-sigma=0",
-        "--drain-delay=300ms",
+        "--drain-delay=1500ms",
     ])
     .await;
     let open = tokio::spawn(async move { get(listening.address, "/").await });
-    // The request is on its way when the count of open ones cannot be seen: a moment must do.
+    // That the request has arrived cannot be seen from here; too early would do no harm either.
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     let kill = Command::new("kill").arg(child.id().unwrap().to_string()).status().await.unwrap();
     assert!(kill.success());
@@ -106,8 +106,10 @@ async fn it_crashes_when_it_is_told_to_and_says_so() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
+    // Held open: waiting would close it, and that is another reason to end.
+    let _stdin = child.stdin.take();
     let status = timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
-    assert_eq!(status.code(), Some(0));
+    assert_eq!(status.code(), Some(1));
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).await.unwrap();
     assert_eq!(said, "tidegate: crashed after 10 ms, as it was told\n");

@@ -61,10 +61,7 @@ pub(crate) async fn status_when(
             changes.changed().await.unwrap();
         }
     });
-    match waited.await {
-        Ok(status) => status,
-        Err(_) => panic!("still {:?}", pods.status(revision)),
-    }
+    waited.await.unwrap_or_else(|_| panic!("still {:?}", pods.status(revision)))
 }
 
 /// Waits until a condition holds.
@@ -96,7 +93,7 @@ pub(crate) async fn backend(name: &'static str, status: u16, delay: Duration) ->
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let answer = service_fn(async move |_: Request<Incoming>| {
+            let answer = service_fn(move |_: Request<Incoming>| async move {
                 sleep(delay).await;
                 let body = http_body_util::Full::<Bytes>::from(name);
                 let response = Response::builder().status(status).header("x-version", name);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tidegate_engine::effect::Effect;
-use tidegate_engine::judge::{Analysis, Verdict};
+use tidegate_engine::judge::{Analysis, Criterion, Kind, Ratio, Verdict};
 use tidegate_engine::plan::{
     GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, Plan, Step, Traffic,
     Weight,
@@ -29,7 +29,10 @@ pub(crate) struct World {
 
 /// The only place that knows what an `Analysis` is made of.
 pub(crate) fn analysis(measured: bool) -> Analysis {
-    Analysis { criteria: if measured { vec![()] } else { vec![] } }
+    let criterion =
+        Criterion { name: "errors".to_owned(), weight: None, kind: Kind::Ratio(Ratio::ERRORS) };
+    let criteria = if measured { vec![criterion] } else { Vec::new() };
+    Analysis { criteria, ..Analysis::default() }
 }
 
 pub(crate) fn weight(percent: u8, seconds: i64) -> Step {

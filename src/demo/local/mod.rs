@@ -9,7 +9,6 @@ mod objects;
 mod observe;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -21,6 +20,7 @@ use tidegate_engine::state::{GitRevision, Revision, TrialId};
 use super::processes::{Pods, PodsStatus};
 use super::proxy::{Arm, Proxy};
 use super::scrape::{Scraper, Target};
+use crate::git::Remote;
 use crate::sync::{LocalCluster, TargetError};
 pub use images::with_image;
 pub use objects::revision_of;
@@ -60,10 +60,12 @@ pub struct Local {
     sets: BTreeMap<Revision, Set>,
     /// The revision that the Deployment controller took as its newest.
     adopted: Option<Revision>,
+    /// Every revision that was seen, by the tag of its image.
+    versions: BTreeMap<Revision, String>,
     /// The revision that the sync applied last.
     pub deployed: Option<GitRevision>,
     /// The config repository, for reverts.
-    repository: PathBuf,
+    repository: Remote,
     revert: Arc<Mutex<Revert>>,
     delivered: Vec<u64>,
 }
@@ -82,7 +84,7 @@ impl Local {
         pods: Pods,
         proxy: Proxy,
         scraper: Scraper,
-        repository: PathBuf,
+        repository: Remote,
     ) -> Self {
         Self {
             api,
@@ -91,6 +93,7 @@ impl Local {
             pods,
             sets: BTreeMap::new(),
             adopted: None,
+            versions: BTreeMap::new(),
             deployed: None,
             repository,
             revert: Arc::default(),
@@ -108,9 +111,11 @@ impl Local {
         let mut targets = Vec::new();
         for revision in self.pods.revisions() {
             let Some(status) = self.pods.status(&revision) else { continue };
-            targets.extend(status.pods.iter().filter_map(|pod| {
-                Some(Target { pod: pod.name.clone(), address: pod.address? })
-            }));
+            targets.extend(
+                status.pods.iter().filter_map(|pod| {
+                    Some(Target { pod: pod.name.clone(), address: pod.address? })
+                }),
+            );
         }
         self.scraper.set_targets(targets, now);
         Ok(())
@@ -123,6 +128,9 @@ impl Local {
         let template = objects::template(&deployment)?;
         let revision = revision_of(&template);
         let replicas = objects::replicas(&deployment);
+        if let Some(tag) = objects::image_tag(&template) {
+            self.versions.insert(revision.clone(), tag.to_owned());
+        }
         if !objects::is_paused(&deployment) {
             let set = self.sets.entry(revision.clone()).or_insert_with(|| Set {
                 template,

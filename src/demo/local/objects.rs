@@ -24,8 +24,8 @@ pub(super) const HELD: &str = HELD_LABEL;
 pub fn revision_of(template: &Value) -> Revision {
     // Objects are sorted by key: equal templates have equal text.
     let hash = Sha256::digest(template.to_string().as_bytes());
-    let hex: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    Revision::new(format!("a{hex}"))
+    let head = hash.iter().take(4).fold(0_u32, |head, byte| head << 8 | u32::from(*byte));
+    Revision::new(format!("a{head:08x}"))
 }
 
 pub(super) fn reference(group: &str, version: &str, kind: &str, name: &str) -> ObjectRef {
@@ -71,6 +71,12 @@ pub(super) fn template(deployment: &Value) -> Result<Value, LocalError> {
         .pointer("/spec/template")
         .cloned()
         .ok_or_else(|| LocalError::Object("the Deployment has no spec.template".to_owned()))
+}
+
+/// The tag of the first container's image.
+pub(super) fn image_tag(template: &Value) -> Option<&str> {
+    let image = template.pointer("/spec/containers/0/image")?.as_str()?;
+    image.rsplit_once(':').map(|(_, tag)| tag)
 }
 
 pub(super) fn replicas(deployment: &Value) -> u32 {

@@ -9,6 +9,7 @@ use tidegate_engine::state::{Revision, State};
 
 use super::objects::{self, HELD, revision_of};
 use super::{Local, LocalError};
+use crate::demo::processes::Pod;
 
 impl Local {
     /// Facts at one look, with the verdict that the samples gave.
@@ -44,9 +45,8 @@ impl Local {
     ) -> Result<Option<Workload>, LocalError> {
         let Some(deployment) = objects::deployment(&self.api) else { return Ok(None) };
         let known = |revision: &Revision| Some(revision) == stable || Some(revision) == canary;
-        let full = stable.is_some_and(|revision| {
-            self.status(revision).ready >= objects::replicas(&deployment)
-        });
+        let full = stable
+            .is_some_and(|revision| self.status(revision).ready >= objects::replicas(&deployment));
         Ok(Some(Workload {
             template: revision_of(&objects::template(&deployment)?),
             desired: objects::replicas(&deployment),
@@ -78,16 +78,39 @@ impl Local {
             None => RouteView::Home,
             Some(_) => RouteView::Split(self.proxy.weight()),
         });
-        let pinned = service
-            .as_ref()
-            .and_then(objects::selected_revision)
-            .map_or(Pinned::All, Pinned::To);
+        let pinned =
+            service.as_ref().and_then(objects::selected_revision).map_or(Pinned::All, Pinned::To);
         let held = service.is_some_and(|service| objects::label(&service, HELD).is_some());
         TrafficView { route, pinned, held }
     }
 
-    /// The pods of a revision by name, for the samples.
-    pub fn pod_names(&self, revision: &Revision) -> Vec<String> {
-        self.status(revision).pods.into_iter().map(|pod| pod.name).collect()
+    /// The pods of a revision, for the samples.
+    pub fn pods_of_revision(&self, revision: &Revision) -> Vec<Pod> {
+        self.status(revision).pods
+    }
+
+    /// Stable's pods are ready and the Service has them.
+    pub fn is_serving(&self) -> bool {
+        self.adopted.as_ref().is_some_and(|adopted| {
+            let status = self.status(adopted);
+            status.desired > 0 && status.ready >= status.desired
+        })
+    }
+
+    /// Nothing is held, nothing is paused, and only stable's pods are there.
+    pub fn is_as_in_git(&self) -> bool {
+        let traffic = self.traffic();
+        let paused =
+            objects::deployment(&self.api).is_none_or(|deployment| objects::is_paused(&deployment));
+        !traffic.held
+            && !paused
+            && traffic.pinned == Pinned::All
+            && traffic.route == Some(RouteView::Home)
+            && self.sets.keys().all(|revision| Some(revision) == self.adopted.as_ref())
+    }
+
+    /// Every revision that was seen, with the tag of its image.
+    pub fn versions(&self) -> &std::collections::BTreeMap<Revision, String> {
+        &self.versions
     }
 }
