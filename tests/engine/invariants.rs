@@ -1,5 +1,5 @@
-//! What must hold at every turn of every test, whatever the world does. The numbers are those of
-//! the list in `docs/invariants.md`.
+//! What must hold at every turn of every test, whatever the world does. Each rule keeps its number
+//! for good, so that a failure can be looked up in old reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,23 +98,22 @@ impl Watch {
             }
         }
     }
+}
 
-    /// Holds the world after one effect to the invariants.
-    pub(crate) fn check_world(&mut self, plan: &Plan, state: &State, cluster: &Cluster) {
-        // I8: exactly one commit with a given trailer.
-        let mut trials: Vec<_> =
-            cluster.branch.commits().iter().filter_map(|commit| commit.trial.as_ref()).collect();
-        let all = trials.len();
-        trials.sort();
-        trials.dedup();
-        assert_eq!(all, trials.len(), "a trial was reverted twice: {:?}", cluster.branch);
-        // I23: with a switch the Services never select both sets.
-        if plan.traffic == Traffic::Switch
-            && let Some(Trial { stage: Stage::Baking { .. } | Stage::Paused { .. }, .. }) =
-                &state.trial
-        {
-            assert!(matches!(cluster.pinned, Pinned::To(_)), "{:?}", cluster.pinned);
-        }
+/// Holds the world after one effect to the invariants.
+pub(crate) fn check_world(plan: &Plan, state: &State, cluster: &Cluster) {
+    // I8: exactly one commit with a given trailer.
+    let mut trials: Vec<_> =
+        cluster.branch.commits().iter().filter_map(|commit| commit.trial.as_ref()).collect();
+    let all = trials.len();
+    trials.sort();
+    trials.dedup();
+    assert_eq!(all, trials.len(), "a trial was reverted twice: {:?}", cluster.branch);
+    // I23: with a switch the Services never select both sets.
+    if plan.traffic == Traffic::Switch
+        && let Some(Trial { stage: Stage::Baking { .. } | Stage::Paused { .. }, .. }) = &state.trial
+    {
+        assert!(matches!(cluster.pinned, Pinned::To(_)), "{:?}", cluster.pinned);
     }
 }
 

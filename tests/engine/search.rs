@@ -94,7 +94,6 @@ fn happen(world: &mut World, event: Event) {
             cluster.commit(template);
             cluster.sync();
         }
-        Event::Commit(_) => {}
         Event::Fail | Event::More => {
             for verdict in world.verdicts.values_mut() {
                 *verdict = if matches!(event, Event::Fail) { fail("errors") } else { more() };
@@ -114,7 +113,7 @@ fn happen(world: &mut World, event: Event) {
         Event::Unpause => cluster.paused = false,
         Event::Delete => cluster.delete(),
         Event::Create if !cluster.exists => cluster.write_template(Revision::new("v2"), None),
-        Event::Create => {}
+        Event::Commit(_) | Event::Create => {}
         Event::Trouble(kind) => {
             let canary = Revision::new("v2");
             cluster.start_up.remove(&canary);
@@ -295,7 +294,7 @@ fn every_state_within_bounds_leads_to_rest() {
     let mut search = Search::default();
     for traffic in [Traffic::Routes, Traffic::Pods, Traffic::Switch] {
         search.run(traffic, 3);
-        println!("{traffic:?}: {} states, {} at rest", search.calm.len(), search.rests);
+        eprintln!("{traffic:?}: {} states, {} at rest", search.calm.len(), search.rests);
     }
     search.none_goes_in_circles();
     let missing: Vec<_> = Phase::ALL

@@ -63,9 +63,11 @@ pub(super) fn back(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) -> Op
     if is_rolling_out(turn, &trial, work) {
         return Some(abort(turn, trial, Cause::Bypassed));
     }
-    let home = match &trial.stage {
-        Stage::Aborting { cause: Cause::Bypassed, .. } => is_free(turn.plan, turn.seen),
-        _ => is_home(turn.plan, turn.seen, &trial),
+    let is_free_again = matches!(trial.stage, Stage::Aborting { cause: Cause::Bypassed, .. });
+    let home = if is_free_again {
+        is_free(turn.plan, turn.seen)
+    } else {
+        is_home(turn.plan, turn.seen, &trial)
     };
     if home && trial.home.is_none() {
         trial.home = Some(turn.now);

@@ -2,6 +2,7 @@
 
 mod branch;
 mod cluster;
+mod shares;
 mod traffic;
 
 pub use branch::{Branch, Commit};
