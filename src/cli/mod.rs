@@ -1,3 +1,99 @@
 //! The command line.
 
 pub mod crd;
+mod fetch;
+pub mod sync;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::crd::CrdArgs;
+use self::sync::SyncArgs;
+use crate::demo::run::{self as demo, DemoArgs};
+use crate::demo::service::{self, ServiceArgs};
+
+/// Progressive delivery for Kubernetes that keeps Git true.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the closed loop on this machine: a bad release reverted, a good one promoted
+    Demo(DemoArgs),
+    /// Apply a path of a repository to the current cluster, prune, and say what differs
+    Sync(SyncArgs),
+    /// Print the custom resource definitions, or write them into a directory
+    Crd(CrdArgs),
+    /// Serve as a pod of the demo
+    #[command(hide = true)]
+    SampleService(ServiceArgs),
+}
+
+type Ended = Result<ExitCode, Box<dyn std::error::Error>>;
+
+/// Parses the command line and carries it out.
+pub fn run() -> ExitCode {
+    let Cli { command } = Cli::parse();
+    let ended = match command {
+        Command::Demo(args) => demo(args),
+        Command::Sync(args) => sync(args),
+        Command::Crd(args) => crd(&args),
+        Command::SampleService(args) => sample_service(args),
+    };
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Exit code 1 when the story did not come true.
+fn demo(args: DemoArgs) -> Ended {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let came_true = runtime.block_on(demo::run(args))?;
+    Ok(if came_true { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn crd(args: &CrdArgs) -> Ended {
+    crd::run(args, &mut std::io::stdout())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sync(args: SyncArgs) -> Ended {
+    crate::git::init_tls();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(sync::run(args, fetch::checkout, &mut std::io::stdout()));
+    // A fetch that is still running has a deadline of its own; nobody waits for it.
+    runtime.shutdown_background();
+    done?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One thread is enough for a pod, and there are many of them.
+fn sample_service(args: ServiceArgs) -> Ended {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(service::run(args))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The error and what caused it, on one line of standard error.
+fn complain(error: &dyn std::error::Error) {
+    let mut line = format!("tidegate: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line.push('\n');
+    // When standard error is closed there is nobody to tell.
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+}

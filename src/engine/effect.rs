@@ -12,8 +12,8 @@ use crate::state::{GitRevision, Revision, TrialId};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use = "an effect does nothing until it is carried out"]
 pub enum Effect {
-    /// Scale sets that are neither stable nor canary to 0; delete podless ones that could be
-    /// taken for the canary.
+    /// Sets that are neither stable nor canary are at 0; podless ones that could be taken for the
+    /// canary are gone.
     Settle {
         /// The set that stays.
         keep: Revision,
@@ -46,7 +46,8 @@ pub enum Effect {
         /// The canary, about to be stable.
         revision: Revision,
     },
-    /// The canary's set and Service are gone.
+    /// The set and the Service that we made for the canary are gone. Only ever those: after a
+    /// bypass the Deployment has pods of the same template of its own.
     Retire {
         /// The canary that was.
         revision: Revision,
@@ -55,12 +56,19 @@ pub enum Effect {
     Restore {
         /// Stable.
         revision: Revision,
+        /// The template it replaces; any other is left alone, somebody was faster.
+        over: Revision,
     },
-    /// The Deployment is not paused. Only asked for when its template is stable's.
-    Unpause,
+    /// The Deployment is not paused.
+    Unpause {
+        /// Stable, or the canary that the Deployment took over. With any other template the
+        /// Deployment stays paused: it would roll out unjudged.
+        revision: Revision,
+    },
     /// Git says what runs: the revert is on the branch, or there is a named reason why not.
     Revert(RevertOrder),
-    /// Nothing is held, the Deployment is not paused, none of our fields is left.
+    /// Services and routes are as in Git and none of our fields is left on them: Services
+    /// first, so that nothing points at pods that may go. The Deployment has `Unpause`.
     Release,
     /// People are told, once.
     Announce(Notice),

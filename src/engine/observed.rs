@@ -15,7 +15,8 @@ pub struct Observed {
     pub workload: Option<Workload>,
     /// Pods of the stable revision.
     pub stable: Pods,
-    /// Pods of the canary; without a trial those of a leftover set of ours.
+    /// Pods of the set we made for the canary, until the Deployment controller took it. Pods that
+    /// the Deployment itself made of the same template do not count.
     pub canary: Pods,
     /// What Services and routes say, read back.
     pub traffic: TrafficView,
@@ -138,7 +139,7 @@ impl Trouble {
         let message = self.message.clone();
         match self.kind {
             TroubleKind::CrashLoop | TroubleKind::ProbeFails | TroubleKind::ImageMissing => {
-                Cause::BadArtifact { message }
+                Cause::BrokenPods { message }
             }
             TroubleKind::Configuration => Cause::BadConfiguration { message },
             TroubleKind::Refused => Cause::Permission { message },
@@ -181,12 +182,19 @@ pub enum Pinned {
     To(Revision),
     /// They disagree.
     Mixed,
+    /// There is no Service: nothing to pin, and no requests to drain.
+    NoService,
 }
 
 impl Pinned {
     /// Every Service selects exactly this revision.
     pub fn is(&self, revision: &Revision) -> bool {
         matches!(self, Self::To(pinned) if pinned == revision)
+    }
+
+    /// Every Service there is selects exactly this revision.
+    pub fn is_only(&self, revision: &Revision) -> bool {
+        *self == Self::NoService || self.is(revision)
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Plan {
     pub rollout: String,
     /// Makes trial ids of two Rollouts of one name (re-created, or in two clusters) differ.
     pub uid: String,
-    /// Whether we act or only watch.
+    /// Whether we act or only watch. Looked at when a trial starts: one that runs is finished.
     pub mode: Mode,
     /// How the canary gets its traffic.
     pub traffic: Traffic,
@@ -217,7 +217,7 @@ impl Plan {
     pub fn weight_at(&self, step: usize) -> Weight {
         self.steps
             .iter()
-            .take(step + 1)
+            .take(step.saturating_add(1))
             .rev()
             .find_map(|step| match step {
                 Step::Weight { weight, .. } => Some(*weight),
@@ -232,8 +232,9 @@ impl Plan {
     /// By pods: the same, at least 1, since the share of pods is the share of traffic.
     /// By switch: all of them, since the switch takes all traffic at once.
     pub fn canary_size(&self, weight: Weight, desired: u32) -> u32 {
-        let w = u32::from(weight.percent());
-        let share = if w >= 100 { desired } else { (desired * w).div_ceil(100 - w).min(desired) };
+        let w = u64::from(weight.percent());
+        let wanted = (u64::from(desired) * w).div_ceil(100_u64.saturating_sub(w).max(1));
+        let share = u32::try_from(wanted).map_or(desired, |wanted| wanted.min(desired));
         match self.traffic {
             Traffic::Routes | Traffic::Pods => share.max(1).min(desired),
             Traffic::Switch => desired,

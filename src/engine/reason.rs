@@ -71,6 +71,8 @@ reasons! {
     StepPassed,
     /// The traffic cannot prove the step in time and the plan says to go on: unproven.
     PromotedUnproven,
+    /// A person ended a pause.
+    ResumedByPerson,
     /// A person said to go on.
     PromotedByPerson,
     /// Stable has no available pod: the canary takes over without steps.

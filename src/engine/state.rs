@@ -69,6 +69,10 @@ pub struct State {
     pub quarantine: Vec<Quarantined>,
     /// Revisions promoted before: the way back to one of them is fast. Newest last.
     pub promoted: Vec<Revision>,
+    /// The Git revision whose template we wrote over: it is deployed, but does not render stable.
+    pub overwritten: Option<GitRevision>,
+    /// The quarantined template people were told about, so that they are told once.
+    pub warned: Option<Revision>,
     /// Told to people soon. Written with the transition, removed when delivered.
     pub outbox: Vec<Notice>,
     /// The last request of a person that was answered, by its token.
@@ -103,10 +107,13 @@ pub struct Trial {
     pub started: DateTime<Utc>,
     /// When its pods first were ready: evidence counts from here.
     pub ready: Option<DateTime<Utc>>,
-    /// When weight 0 was read back after an abort: requests drain from here.
+    /// When the way home was read back after an abort: requests drain from here.
     pub home: Option<DateTime<Utc>>,
     /// Steps are left out, and why.
     pub skip: Option<Skip>,
+    /// The Deployment was asked to take the tested pods: it may have them at any time since.
+    #[serde(default)]
+    pub handed: bool,
     /// What people were already told about this trial, so that they are told once.
     pub told: Vec<Reason>,
     /// Where in its life it is.
@@ -264,9 +271,14 @@ pub enum Promotion {
 /// Why a trial ends without promotion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
-    /// The release does harm, or its pods crash. Reverts.
+    /// The release does harm: a verdict of Fail. Reverts.
     BadArtifact {
         /// One sentence with numbers.
+        message: String,
+    },
+    /// The release's pods crash, or never become ready by their own fault. Reverts.
+    BrokenPods {
+        /// What Kubernetes says of them.
         message: String,
     },
     /// Its configuration keeps its pods from starting. Reverts.
@@ -472,7 +484,10 @@ impl Cause {
     /// and Git is put right where the plan allows it.
     pub const fn is_blame(&self) -> bool {
         match self {
-            Self::BadArtifact { .. } | Self::BadConfiguration { .. } | Self::Person { .. } => true,
+            Self::BadArtifact { .. }
+            | Self::BrokenPods { .. }
+            | Self::BadConfiguration { .. }
+            | Self::Person { .. } => true,
             Self::Permission { .. }
             | Self::Environment { .. }
             | Self::Inconclusive { .. }
@@ -488,6 +503,7 @@ impl Cause {
     pub const fn is_failure(&self) -> bool {
         match self {
             Self::BadArtifact { .. }
+            | Self::BrokenPods { .. }
             | Self::BadConfiguration { .. }
             | Self::Person { .. }
             | Self::Permission { .. }
@@ -505,6 +521,7 @@ impl Cause {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::BadArtifact { .. } => Reason::AnalysisFailed,
+            Self::BrokenPods { .. } => Reason::CanaryUnhealthy,
             Self::BadConfiguration { .. } => Reason::BadConfiguration,
             Self::Permission { .. } => Reason::PermissionDenied,
             Self::Environment { .. } => Reason::EnvironmentUnhealthy,
@@ -522,6 +539,7 @@ impl Cause {
     pub fn message(&self) -> String {
         match self {
             Self::BadArtifact { message }
+            | Self::BrokenPods { message }
             | Self::BadConfiguration { message }
             | Self::Permission { message }
             | Self::Environment { message }

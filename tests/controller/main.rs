@@ -1,9 +1,10 @@
-//! Tests of the controller package: wire types, reading, adapters, generated files.
+//! Tests of the root package that need no target of their own: wire types, files, the house.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
 
 mod generated;
 mod hostile;
 mod load;
 mod resolve;
+mod tidy;
 mod validation;

@@ -1,19 +1,17 @@
 //! The way home: weight 0 first, then Git, then the template, then rest.
 
-use super::ends::is_home;
+use super::read_back::{is_free, is_home};
+use super::rest::deployed_revision;
+use super::revert::{Next, being_reverted, disposition, reverting, told};
 use super::turn::Turn;
 use crate::defaults;
-use crate::effect::{RevertOrder, RevertOutcome, Severity};
-use crate::observed::{What, Workload};
-use crate::plan::OnFailure;
+use crate::effect::{RevertOutcome, Severity};
+use crate::observed::{Deployed, What, Workload};
 use crate::reason::Reason;
-use crate::state::{Cause, Origin, Outcome, Quarantined, Stable, Stage, Trial};
+use crate::state::{Cause, GitRevision, Origin, Outcome, Quarantined, Stage, Trial};
 
 /// Turns a trial around. The effects of this very decision already ask for weight 0.
-pub(super) fn abort(turn: &mut Turn<'_>, mut trial: Trial, cause: Cause) -> Option<Trial> {
-    if cause == Cause::Bypassed {
-        return bypassed(turn, &trial);
-    }
+pub(super) fn abort(turn: &mut Turn<'_>, mut trial: Trial, cause: Cause) -> Trial {
     if cause.is_blame() {
         quarantine(turn, &trial);
     }
@@ -22,24 +20,29 @@ pub(super) fn abort(turn: &mut Turn<'_>, mut trial: Trial, cause: Cause) -> Opti
         turn.notify(Severity::Warning, cause.reason(), message);
     }
     turn.say(cause.reason(), cause.message());
+    if cause == Cause::Bypassed {
+        bypassed(turn, &trial);
+    }
     trial.stage = Stage::Aborting { cause, since: turn.now };
     trial.home = None;
-    Some(trial)
+    trial
 }
 
-/// The Deployment rolled the canary's template out by itself: it is stable now, and the first
-/// thing to do is to let the Services see its pods.
-fn bypassed(turn: &mut Turn<'_>, trial: &Trial) -> Option<Trial> {
-    let message = format!("{} rolled out past the gate, unjudged; it is stable now", trial.canary);
-    turn.notify(Severity::Critical, Reason::GateBypassed, message.clone());
-    turn.say(Reason::GateBypassed, message);
-    turn.end(trial, Outcome::Aborted { cause: Cause::Bypassed, revert: None });
-    let git = match &trial.origin {
-        Origin::Git { bad, .. } => Some(bad.clone()),
-        Origin::OutOfBand { .. } | Origin::Unknown => None,
+/// The Deployment rolls a template out by itself: it is stable now, and the first thing to do is
+/// to let the Services see its pods.
+fn bypassed(turn: &mut Turn<'_>, trial: &Trial) {
+    let Some(work) = &turn.seen.workload else { return };
+    let template = match &work.adopted {
+        Some(adopted) if work.paused => adopted.clone(), // it has what we handed over
+        Some(_) | None => work.template.clone(),
     };
-    turn.next.stable = Some(Stable { revision: trial.canary.clone(), git });
-    None
+    let git = match (&work.deployed, &trial.origin) {
+        (Deployed::Git { revision, .. }, _) if template == work.template => Some(revision.clone()),
+        (_, Origin::Git { bad, .. }) if template == trial.canary => Some(bad.clone()),
+        _ => None,
+    };
+    turn.say_bypassed(&template);
+    turn.now_stable(&template, git);
 }
 
 fn quarantine(turn: &mut Turn<'_>, trial: &Trial) {
@@ -57,12 +60,19 @@ fn quarantine(turn: &mut Turn<'_>, trial: &Trial) {
 
 /// One turn of a trial on its way home.
 pub(super) fn back(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) -> Option<Trial> {
-    let home = is_home(turn.plan, turn.seen, &trial);
+    if is_rolling_out(turn, &trial, work) {
+        return Some(abort(turn, trial, Cause::Bypassed));
+    }
+    let home = match &trial.stage {
+        Stage::Aborting { cause: Cause::Bypassed, .. } => is_free(turn.plan, turn.seen),
+        _ => is_home(turn.plan, turn.seen, &trial),
+    };
     if home && trial.home.is_none() {
         trial.home = Some(turn.now);
     }
     if let (Some(at), true) = (trial.home, turn.seen.canary.exists) {
-        let _ = turn.is_over(at, turn.plan.limits.drain); // wakes to retire the pods
+        let drain = super::drain(turn.plan, turn.seen);
+        let _ = turn.is_over(at, drain); // wakes to retire the pods
     }
     match trial.stage.clone() {
         Stage::Aborting { cause, .. } => aborting(turn, trial, work, cause),
@@ -80,7 +90,22 @@ pub(super) fn back(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) -> Op
     }
 }
 
+/// The Deployment brings up pods of a template that is not stable's, or has taken the canary's
+/// after all: stable's pods are leaving, and a Service pinned to them would have nobody.
+fn is_rolling_out(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> bool {
+    let rolls = !work.paused && !turn.is_stable(&work.template);
+    rolls || (is_taken(trial, work) && !turn.is_stable(&trial.canary))
+}
+
+/// The Deployment controller took the set that it was asked to take. Before a promotion, an old set
+/// of the same template can look like it.
+pub(super) fn is_taken(trial: &Trial, work: &Workload) -> bool {
+    let asked = trial.handed || matches!(trial.stage, Stage::Promoting { .. });
+    asked && work.adopted.as_ref() == Some(&trial.canary)
+}
+
 fn aborting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, cause: Cause) -> Option<Trial> {
+    let _ = turn.take_ask(|_| true); // too late, and not meant for the next trial
     if trial.home.is_none() {
         turn.say(Reason::TrafficReturning, format!("weight 0 is asked for: {}", cause.message()));
         if turn.is_over(trial.stage.since(), defaults::HOME_ALARM) {
@@ -94,12 +119,20 @@ fn aborting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, cause: Cause
         return leave(turn, trial, cause, None);
     }
     trial.stage = match disposition(turn, &trial, work, &cause) {
-        Next::Revert(order) => Stage::Reverting { cause, order, since: turn.now, waiting: None },
-        Next::Restore => Stage::Restoring { cause, revert: None, since: turn.now },
-        Next::Rest(reason, revert) => {
-            if let Some(reason) = reason {
-                let message = format!("nothing is reverted: {}", cause.message());
-                turn.notify(Severity::Critical, reason, message.clone());
+        Next::Revert(order) => {
+            turn.say(Reason::Reverting, being_reverted(&order));
+            Stage::Reverting { cause, order, since: turn.now, waiting: None }
+        }
+        Next::Restore => {
+            let message = not_from_git(&trial);
+            turn.notify(Severity::Critical, Reason::NotFromGit, message.clone());
+            turn.say(Reason::NotFromGit, message);
+            Stage::Restoring { cause, revert: None, since: turn.now }
+        }
+        Next::Rest(told, revert) => {
+            turn.say(Reason::Held, format!("traffic is on stable; held: {}", cause.message()));
+            if let Some((reason, message)) = told {
+                turn.notify(Severity::Critical, reason, message.to_owned());
                 turn.say(reason, message);
             }
             Stage::Aborted { cause, revert, since: turn.now }
@@ -108,137 +141,12 @@ fn aborting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, cause: Cause
     Some(trial)
 }
 
-/// Where a failure leads once traffic is home.
-enum Next {
-    Revert(RevertOrder),
-    Restore,
-    Rest(Option<Reason>, Option<RevertOutcome>),
-}
-
-/// Never revert the innocent: only what the release is to blame for, only what Git brought.
-fn disposition(turn: &Turn<'_>, trial: &Trial, work: &Workload, cause: &Cause) -> Next {
-    let hold = match cause {
-        Cause::BadArtifact { .. } | Cause::BadConfiguration { .. } => {
-            turn.plan.on_failure == OnFailure::Hold
-        }
-        Cause::Person { hold, .. } => *hold,
-        Cause::Permission { .. }
-        | Cause::Environment { .. }
-        | Cause::Inconclusive { .. }
-        | Cause::Superseded
-        | Cause::RevertedByHand
-        | Cause::ScaledToZero
-        | Cause::Bypassed
-        | Cause::WorkloadGone => true,
+fn not_from_git(trial: &Trial) -> String {
+    let by = match &trial.origin {
+        Origin::OutOfBand { writer: Some(writer) } => format!(", {writer} wrote it"),
+        Origin::OutOfBand { writer: None } | Origin::Git { .. } | Origin::Unknown => String::new(),
     };
-    if hold || work.template != trial.canary {
-        return Next::Rest(None, None);
-    }
-    match (&trial.origin, &turn.plan.git) {
-        (Origin::OutOfBand { .. }, _) => Next::Restore,
-        (Origin::Unknown, _) => {
-            Next::Rest(Some(Reason::CulpritUnknown), Some(RevertOutcome::CulpritUnknown))
-        }
-        (Origin::Git { .. }, None) => Next::Rest(Some(Reason::NoRepository), None),
-        (Origin::Git { good, bad }, Some(git)) => Next::Revert(RevertOrder {
-            trial: trial.id.clone(),
-            rollout: turn.plan.rollout.clone(),
-            branch: git.branch.clone(),
-            paths: git.paths.clone(),
-            good: good.clone(),
-            bad: bad.clone(),
-            why: cause.message(),
-            at: trial.stage.since(),
-        }),
-    }
-}
-
-fn reverting(
-    turn: &mut Turn<'_>,
-    mut trial: Trial,
-    work: &Workload,
-    cause: Cause,
-    order: &RevertOrder,
-) -> Trial {
-    let since = trial.stage.since();
-    if is_stable(turn, work) {
-        turn.say(Reason::AlreadyReverted, "the template is stable's again");
-        trial.stage = Stage::Restoring { cause, revert: turn.seen.revert.clone(), since: turn.now };
-        return trial;
-    }
-    if work.template != trial.canary {
-        turn.say(Reason::Superseded, "a newer template came before the revert");
-        trial.stage = Stage::Aborted { cause, revert: None, since: turn.now };
-        return trial;
-    }
-    let Some(outcome) = turn.seen.revert.clone() else {
-        turn.say(Reason::Reverting, format!("{} is being reverted", order.bad.short()));
-        return trial;
-    };
-    let (reason, message) = told(&outcome);
-    turn.say(reason, message.clone());
-    match outcome {
-        RevertOutcome::Pushed { .. } | RevertOutcome::AlreadyReverted { .. } => {
-            turn.notify(Severity::Info, reason, message);
-            trial.stage = Stage::Restoring { cause, revert: Some(outcome), since: turn.now };
-        }
-        RevertOutcome::PullRequest { .. } | RevertOutcome::Retry { .. } => {
-            turn.notify_once(&mut trial, Severity::Warning, reason, message);
-            if let Stage::Reverting { waiting, .. } = &mut trial.stage
-                && waiting.as_ref() != Some(&outcome)
-            {
-                *waiting = Some(outcome);
-            }
-            if turn.is_over(since, defaults::REVERT_ALARM) {
-                let message = "the revert is not on the branch yet".to_owned();
-                turn.notify_once(&mut trial, Severity::Critical, Reason::Reverting, message);
-            }
-        }
-        RevertOutcome::Conflict { .. }
-        | RevertOutcome::CulpritUnknown
-        | RevertOutcome::NoBaseline
-        | RevertOutcome::NotOnBranch
-        | RevertOutcome::Refused { .. } => {
-            turn.notify(Severity::Critical, reason, message);
-            trial.stage = Stage::Aborted { cause, revert: Some(outcome), since: turn.now };
-        }
-    }
-    trial
-}
-
-/// What became of a revert, for people.
-fn told(outcome: &RevertOutcome) -> (Reason, String) {
-    match outcome {
-        RevertOutcome::Pushed { commit } => {
-            (Reason::Reverted, format!("revert commit {} is on the branch", commit.short()))
-        }
-        RevertOutcome::AlreadyReverted { tip } => (
-            Reason::AlreadyReverted,
-            format!("the branch has the old content already, at {}", tip.short()),
-        ),
-        RevertOutcome::PullRequest { url } => {
-            (Reason::PullRequestOpen, format!("the revert waits for people: {url}"))
-        }
-        RevertOutcome::Conflict { paths } => (
-            Reason::RevertConflict,
-            format!("conflict with a later commit in {}", paths.join(", ")),
-        ),
-        RevertOutcome::CulpritUnknown => {
-            (Reason::CulpritUnknown, "no commit of the range touches the paths".to_owned())
-        }
-        RevertOutcome::NoBaseline => {
-            (Reason::NoBaseline, "the paths have no older state to go back to".to_owned())
-        }
-        RevertOutcome::NotOnBranch => {
-            (Reason::NotOnBranch, "the deployed revision is not on the branch".to_owned())
-        }
-        RevertOutcome::Refused { message } => {
-            (Reason::RevertRefused, format!("the Git server refuses the revert: {message}"))
-        }
-        RevertOutcome::Retry { message } => {
-            (Reason::GitUnavailable, format!("the revert is tried again: {message}"))
-        }
-    }
+    format!("{} did not come from Git{by}: stable's template is written back", trial.canary)
 }
 
 fn restoring(
@@ -248,21 +156,48 @@ fn restoring(
     cause: Cause,
     revert: Option<RevertOutcome>,
 ) -> Option<Trial> {
-    if is_stable(turn, work) {
+    let _ = turn.take_ask(|_| true); // too late, and not meant for the next trial
+    let deployed = deployed_revision(work);
+    if turn.is_stable(&work.template) {
         turn.say(Reason::Restoring, "the template is stable's again; the canary leaves");
+        // The engine may have moved on between our last look and our write.
+        if turn.next.overwritten.is_some() && deployed != reverted_at(revert.as_ref()) {
+            turn.next.overwritten = deployed;
+        }
         return leave(turn, trial, cause, revert);
     }
     if work.template != trial.canary {
         turn.say(Reason::Superseded, "a newer template came");
         return leave(turn, trial, cause, revert);
     }
-    let reason = if revert.is_some() { Reason::Restoring } else { Reason::NotFromGit };
-    turn.say(reason, "stable's template is being written back");
+    turn.say(Reason::Restoring, "stable's template is being written back");
+    if deployed.is_some() {
+        turn.next.overwritten = deployed;
+    }
     if turn.is_over(trial.stage.since(), defaults::REVERT_ALARM) {
         let message = "stable's template could not be written back".to_owned();
         turn.notify_once(&mut trial, Severity::Critical, Reason::Restoring, message);
     }
     Some(trial)
+}
+
+/// The revision that renders stable again.
+fn reverted_at(revert: Option<&RevertOutcome>) -> Option<GitRevision> {
+    match revert {
+        Some(RevertOutcome::Pushed { commit: at } | RevertOutcome::AlreadyReverted { tip: at }) => {
+            Some(at.clone())
+        }
+        Some(
+            RevertOutcome::PullRequest { .. }
+            | RevertOutcome::Conflict { .. }
+            | RevertOutcome::CulpritUnknown
+            | RevertOutcome::NoBaseline
+            | RevertOutcome::NotOnBranch
+            | RevertOutcome::Refused { .. }
+            | RevertOutcome::Retry { .. },
+        )
+        | None => None,
+    }
 }
 
 fn aborted(
@@ -273,26 +208,24 @@ fn aborted(
     revert: Option<RevertOutcome>,
 ) -> Option<Trial> {
     if work.template != trial.canary {
+        let _ = turn.take_ask(|_| true); // it was about a template that is gone
         turn.say(Reason::Superseded, "the failed template is gone");
         return leave(turn, trial, cause, revert);
     }
-    if let Some(ask) = &turn.seen.ask
-        && turn.next.answered.as_ref() != Some(&ask.token)
-        && !turn.seen.canary.exists
+    let is_gone = !turn.seen.canary.exists;
+    if let Some(ask) = turn.take_ask(|ask| ask.what != What::Retry || is_gone)
+        && ask.what == What::Retry
     {
-        turn.next.answered = Some(ask.token.clone());
-        if ask.what == What::Retry {
-            turn.next.quarantine.retain(|failed| failed.revision != trial.canary);
-            turn.say(Reason::Retried, format!("{} asked for a retry", ask.who));
-            return leave(turn, trial, cause, revert);
-        }
+        turn.next.quarantine.retain(|failed| failed.revision != trial.canary);
+        turn.say(Reason::Retried, format!("{} asked for a retry", ask.who));
+        return leave(turn, trial, cause, revert);
     }
-    turn.say(Reason::Held, format!("traffic is on stable; held: {}", cause.message()));
+    let (reason, message) = match &revert {
+        Some(outcome) => told(outcome),
+        None => (Reason::Held, cause.message()),
+    };
+    turn.say(reason, format!("traffic is on stable; held: {message}"));
     Some(trial)
-}
-
-fn is_stable(turn: &Turn<'_>, work: &Workload) -> bool {
-    turn.next.stable.as_ref().is_some_and(|stable| stable.revision == work.template)
 }
 
 /// Ends the trial once the canary is gone; what comes next, rest decides.
@@ -306,5 +239,21 @@ fn leave(
         return Some(trial);
     }
     turn.end(&trial, Outcome::Aborted { cause, revert });
+    None
+}
+
+/// The Deployment is gone in the middle of a trial: nothing is left to protect or to revert, only
+/// what is ours to take away.
+pub(super) fn orphaned(turn: &mut Turn<'_>, mut trial: Trial) -> Option<Trial> {
+    let _ = turn.take_ask(|_| true); // too late, and not meant for the next trial
+    turn.say(Reason::WorkloadMissing, "the Deployment was deleted during the trial");
+    trial.home.get_or_insert(turn.now);
+    if turn.seen.canary.exists || turn.seen.traffic.held {
+        if !matches!(trial.stage, Stage::Aborting { cause: Cause::WorkloadGone, .. }) {
+            trial.stage = Stage::Aborting { cause: Cause::WorkloadGone, since: turn.now };
+        }
+        return Some(trial);
+    }
+    turn.end(&trial, Outcome::Aborted { cause: Cause::WorkloadGone, revert: None });
     None
 }

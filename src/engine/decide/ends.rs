@@ -2,21 +2,22 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::effect::Effect;
+use super::back::is_taken;
+use super::read_back::{at_weight, is_home, is_route_home, is_shared};
+use crate::effect::{Effect, RevertOutcome};
 use crate::observed::{Observed, Pinned, RouteView, Workload};
 use crate::plan::{Mode, Plan, Traffic, Weight};
-use crate::state::{Promotion, Revision, Skip, Stage, State, Trial};
+use crate::state::{Cause, Promotion, Revision, Skip, Stage, State, Trial};
 
-/// The effects of a state, in the order in which to carry them out.
+/// The effects of a state, in the order in which to carry them out: traffic, pods, Git, people.
 pub(super) fn ends(plan: &Plan, next: &State, seen: &Observed, now: DateTime<Utc>) -> Vec<Effect> {
     let mut wants = Wants { plan, seen, now, effects: Vec::new() };
-    if let (Some(work), Some(stable)) = (&seen.workload, &next.stable)
-        && plan.mode == Mode::Enforce
-    {
-        match &next.trial {
-            Some(trial) => wants.on_trial(trial, &stable.revision, work),
-            None => wants.at_rest(&stable.revision, work),
-        }
+    let stable = next.stable.as_ref().map(|stable| &stable.revision);
+    match (&next.trial, &seen.workload, stable) {
+        (Some(trial), Some(work), Some(stable)) => wants.on_trial(trial, stable, work),
+        (Some(trial), _, _) => wants.orphaned(trial),
+        (None, Some(work), Some(stable)) => wants.at_rest(stable, work),
+        (None, _, _) => wants.release(),
     }
     let mut effects = wants.effects;
     let undelivered =
@@ -35,8 +36,9 @@ struct Wants<'a> {
 impl Wants<'_> {
     /// As in Git, with nothing held. A template that is not stable's stays held by its gate.
     fn at_rest(&mut self, stable: &Revision, work: &Workload) {
-        if work.template == *stable && (work.paused || self.seen.traffic.held) {
-            self.effects.push(Effect::Release);
+        self.release();
+        if self.plan.mode == Mode::Enforce && work.template == *stable {
+            self.unpause(stable, work);
         }
     }
 
@@ -48,64 +50,87 @@ impl Wants<'_> {
                 }
             }
             Stage::Starting { .. } => {
-                self.hold(stable);
+                self.hold();
+                self.pin(stable);
                 let first = self.plan.weight_at(0);
                 self.raise(trial, self.plan.canary_size(first, work.desired));
             }
             Stage::Shifting { .. } | Stage::Baking { .. } | Stage::Paused { .. } => {
                 let weight = trial.stage.weight(self.plan);
+                self.hold();
+                if self.plan.traffic == Traffic::Routes {
+                    self.pin(stable);
+                }
                 self.raise(trial, self.plan.canary_size(weight, work.desired));
                 self.give_share(trial, stable, weight, work);
             }
             Stage::FastForward { .. } => {
-                if trial.skip == Some(Skip::StableDown) {
-                    self.hold_only();
-                } else {
-                    self.hold(stable);
+                self.hold();
+                // Where nothing serves, the canary's pods help as soon as they are ready.
+                if trial.skip != Some(Skip::StableDown) {
+                    self.pin(stable);
                 }
                 self.raise(trial, work.desired);
             }
-            Stage::Promoting { part, .. } => self.promote(trial, stable, work, *part),
-            Stage::Aborting { .. } => self.go_home(trial, stable),
-            Stage::Reverting { order, .. } => {
-                self.go_home(trial, stable);
-                self.effects.push(Effect::Revert(order.clone()));
+            Stage::Promoting { part, .. } => self.promote(trial, work, *part),
+            Stage::Aborting { cause: Cause::Bypassed, .. } => {
+                self.unpin();
+                self.route_home();
                 self.retire(trial);
+            }
+            Stage::Aborting { .. } | Stage::Aborted { .. } => self.go_home(trial, stable),
+            Stage::Reverting { order, waiting, .. } => {
+                self.go_home(trial, stable);
+                // A pull request waits for people; asking again would not hurry them.
+                if !matches!(waiting, Some(RevertOutcome::PullRequest { .. })) {
+                    self.effects.push(Effect::Revert(order.clone()));
+                }
             }
             Stage::Restoring { .. } => {
                 self.go_home(trial, stable);
                 if work.template == trial.canary {
-                    self.effects.push(Effect::Restore { revision: stable.clone() });
-                } else if work.template == *stable && work.paused {
-                    self.effects.push(Effect::Unpause);
+                    let (revision, over) = (stable.clone(), trial.canary.clone());
+                    self.effects.push(Effect::Restore { revision, over });
+                } else if work.template == *stable {
+                    self.unpause(stable, work);
                 }
-                self.retire(trial);
-            }
-            Stage::Aborted { .. } => {
-                self.go_home(trial, stable);
-                self.retire(trial);
             }
             Stage::Watching { .. } => {}
         }
-        // A trial that ends without a failure still has to leave the field.
-        if let Stage::Aborting { .. } = trial.stage
-            && trial.home.is_some()
-        {
-            self.retire(trial);
+    }
+
+    /// The Deployment is gone: everything of ours leaves.
+    fn orphaned(&mut self, trial: &Trial) {
+        if matches!(trial.stage, Stage::Watching { .. }) {
+            return;
+        }
+        self.release();
+        if self.seen.canary.exists {
+            self.effects.push(Effect::Retire { revision: trial.canary.clone() });
         }
     }
 
-    fn hold_only(&mut self) {
-        if !self.seen.traffic.held {
+    fn hold(&mut self) {
+        if !self.seen.traffic.held && self.seen.traffic.pinned != Pinned::NoService {
             self.effects.push(Effect::Hold);
         }
     }
 
-    /// Our hold first, so that nobody undoes the pin.
-    fn hold(&mut self, stable: &Revision) {
-        self.hold_only();
-        if !self.seen.traffic.pinned.is(stable) {
-            self.effects.push(Effect::Pin { revision: stable.clone() });
+    fn pin(&mut self, revision: &Revision) {
+        if !self.seen.traffic.pinned.is_only(revision) {
+            self.effects.push(Effect::Pin { revision: revision.clone() });
+        }
+    }
+
+    fn unpin(&mut self) {
+        if !matches!(self.seen.traffic.pinned, Pinned::All | Pinned::NoService) {
+            self.effects.push(Effect::Unpin);
+        }
+    }
+
+    fn unpause(&mut self, revision: &Revision, work: &Workload) {
+        if work.paused {
+            self.effects.push(Effect::Unpause { revision: revision.clone() });
         }
     }
 
@@ -124,50 +149,45 @@ impl Wants<'_> {
         match self.plan.traffic {
             Traffic::Routes => self.route(weight),
             Traffic::Pods | Traffic::Switch if weight == Weight::FULL => self.pin(&trial.canary),
-            Traffic::Pods if weight > Weight::ZERO => {
-                if self.seen.traffic.pinned != Pinned::All {
-                    self.effects.push(Effect::Unpin);
-                }
-            }
+            Traffic::Pods if weight > Weight::ZERO => self.unpin(),
             Traffic::Pods | Traffic::Switch => self.pin(stable),
         }
     }
 
     fn route(&mut self, weight: Weight) {
-        if self.seen.traffic.route != Some(RouteView::Split(weight)) {
+        if !at_weight(self.seen.traffic.route, weight) {
             self.effects.push(Effect::Route { weight });
         }
     }
 
-    fn pin(&mut self, revision: &Revision) {
-        if !self.seen.traffic.pinned.is(revision) {
-            self.effects.push(Effect::Pin { revision: revision.clone() });
+    fn route_home(&mut self) {
+        if self.plan.traffic == Traffic::Routes && self.seen.traffic.route != Some(RouteView::Home)
+        {
+            self.effects.push(Effect::RouteHome);
         }
     }
 
-    fn promote(&mut self, trial: &Trial, stable: &Revision, work: &Workload, part: Promotion) {
-        self.raise(trial, work.desired);
+    fn promote(&mut self, trial: &Trial, work: &Workload, part: Promotion) {
         match part {
             Promotion::Filling => {
+                self.hold();
+                self.raise(trial, work.desired);
                 let enough = if trial.skip == Some(Skip::StableDown) { 1 } else { work.desired };
                 if self.seen.canary.ready < enough {
                     return;
                 }
-                if self.plan.traffic == Traffic::Routes {
-                    self.route(Weight::FULL);
-                } else {
-                    self.give_share(trial, stable, Weight::FULL, work);
+                match self.plan.traffic {
+                    Traffic::Routes => self.route(Weight::FULL),
+                    Traffic::Pods | Traffic::Switch => self.pin(&trial.canary),
                 }
             }
             Promotion::Pinning | Promotion::Waiting => {
+                self.hold();
                 self.pin(&trial.canary);
-                let pinned = self.seen.traffic.pinned.is(&trial.canary);
-                if self.plan.traffic == Traffic::Routes
-                    && pinned
-                    && self.seen.traffic.route != Some(RouteView::Home)
-                {
-                    self.effects.push(Effect::RouteHome);
+                if self.seen.traffic.pinned.is_only(&trial.canary) {
+                    self.route_home();
                 }
+                self.raise(trial, work.desired);
             }
             Promotion::HandingOver => {
                 if work.adopted.as_ref() != Some(&trial.canary) {
@@ -175,80 +195,46 @@ impl Wants<'_> {
                 }
             }
             Promotion::Releasing => {
-                if work.paused || self.seen.traffic.held {
-                    self.effects.push(Effect::Release);
+                self.release();
+                // Should its controller not have our set, unpausing would make new, untested pods.
+                if work.template == trial.canary && is_taken(trial, work) {
+                    self.unpause(&trial.canary, work);
                 }
             }
         }
     }
 
     /// Traffic first. Where the Service points at the canary, turning it is what moves traffic;
-    /// everywhere else the route's weight is.
+    /// everywhere else the route's weight is. Pods after their requests, the holds last.
     fn go_home(&mut self, trial: &Trial, stable: &Revision) {
-        let traffic = &self.seen.traffic;
-        let pinned_away = traffic.pinned.is(&trial.canary) || traffic.pinned == Pinned::Mixed;
-        let shared = self.plan.traffic != Traffic::Routes && traffic.pinned == Pinned::All;
-        if pinned_away || (shared && self.seen.canary.exists) {
-            self.effects.push(Effect::Pin { revision: stable.clone() });
+        let pinned = &self.seen.traffic.pinned;
+        let away = pinned.is(&trial.canary) || *pinned == Pinned::Mixed;
+        if away || is_shared(self.seen) {
+            self.pin(stable);
         }
-        if self.plan.traffic == Traffic::Routes && !is_route_home(traffic.route) {
+        if self.plan.traffic == Traffic::Routes && !is_route_home(self.seen.traffic.route) {
             self.effects.push(Effect::Route { weight: Weight::ZERO });
+        }
+        self.retire(trial);
+        if !self.seen.canary.exists && is_home(self.plan, self.seen, trial) {
+            self.release();
         }
     }
 
     /// Only after requests in flight had time to end.
     fn retire(&mut self, trial: &Trial) {
+        let drain = super::drain(self.plan, self.seen);
         let drained = trial
             .home
-            .and_then(|home| home.checked_add_signed(self.plan.limits.drain))
-            .is_some_and(|at| self.now >= at);
+            .is_some_and(|home| home.checked_add_signed(drain).is_none_or(|at| self.now >= at));
         if drained && self.seen.canary.exists {
             self.effects.push(Effect::Retire { revision: trial.canary.clone() });
         }
     }
-}
 
-fn is_route_home(route: Option<RouteView>) -> bool {
-    matches!(route, Some(RouteView::Home | RouteView::Split(Weight::ZERO)))
-}
-
-/// The weight is what the world shows, read back.
-pub(super) fn is_at(
-    plan: &Plan,
-    next: &State,
-    seen: &Observed,
-    trial: &Trial,
-    weight: Weight,
-) -> bool {
-    let Some(stable) = &next.stable else { return false };
-    match plan.traffic {
-        Traffic::Routes if weight == Weight::ZERO => is_route_home(seen.traffic.route),
-        Traffic::Routes => seen.traffic.route == Some(RouteView::Split(weight)),
-        Traffic::Pods | Traffic::Switch if weight == Weight::FULL => {
-            seen.traffic.pinned.is(&trial.canary)
+    fn release(&mut self) {
+        if super::read_back::is_held(self.seen) {
+            self.effects.push(Effect::Release);
         }
-        Traffic::Pods if weight > Weight::ZERO => {
-            let desired = seen.workload.as_ref().map_or(0, |work| work.desired);
-            seen.traffic.pinned == Pinned::All
-                && seen.canary.ready >= plan.canary_size(weight, desired)
-        }
-        Traffic::Pods | Traffic::Switch => seen.traffic.pinned.is(&stable.revision),
     }
-}
-
-/// Services select the canary and the routes name the Service alone: the way back is one write.
-pub(super) fn is_promoted(plan: &Plan, seen: &Observed, trial: &Trial) -> bool {
-    seen.traffic.pinned.is(&trial.canary)
-        && (plan.traffic != Traffic::Routes || seen.traffic.route == Some(RouteView::Home))
-}
-
-/// No request can reach the canary any more.
-pub(super) fn is_home(plan: &Plan, seen: &Observed, trial: &Trial) -> bool {
-    if !seen.canary.exists {
-        return true;
-    }
-    let away = seen.traffic.pinned.is(&trial.canary) || seen.traffic.pinned == Pinned::Mixed;
-    let shared = plan.traffic != Traffic::Routes && seen.traffic.pinned == Pinned::All;
-    let routed = plan.traffic == Traffic::Routes && !is_route_home(seen.traffic.route);
-    !away && !shared && !routed
 }

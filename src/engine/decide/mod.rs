@@ -6,19 +6,24 @@
 //! does not show yet. So an effect is asked for until it is observed, and a state whose ends are
 //! all met asks for nothing.
 
+mod ask;
 mod back;
 mod ends;
 mod forward;
+mod promote;
+mod read_back;
 mod rest;
+mod revert;
 mod turn;
+mod watch;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::effect::Effect;
-use crate::observed::{Observed, Workload};
+use crate::observed::{Observed, Pinned, Workload};
 use crate::plan::Plan;
 use crate::reason::Reason;
-use crate::state::{Cause, Outcome, Promotion, Stage, State, Trial};
+use crate::state::{Cause, Promotion, Stage, State, Trial};
 use turn::Turn;
 
 /// What to write down and then to do.
@@ -27,7 +32,8 @@ use turn::Turn;
 pub struct Decision {
     /// To be recorded before any effect.
     pub next: State,
-    /// To be carried out in this order.
+    /// To be carried out in this order. One that fails stops those after it, since they rest on
+    /// it; only `Revert` and `Announce` stop nothing.
     pub effects: Vec<Effect>,
     /// When to look again if nothing happens.
     pub wake: Wake,
@@ -53,7 +59,7 @@ pub fn decide(plan: &Plan, state: &State, seen: &Observed, now: DateTime<Utc>) -
     match (state.trial.clone(), &seen.workload) {
         (None, None) => turn.say(Reason::WorkloadMissing, "the Deployment does not exist"),
         (None, Some(workload)) => rest::rest(&mut turn, workload),
-        (Some(trial), None) => workload_gone(&mut turn, &trial),
+        (Some(trial), None) => turn.next.trial = back::orphaned(&mut turn, trial),
         (Some(trial), Some(workload)) => {
             let next = on_trial(&mut turn, trial, workload);
             turn.next.trial = next;
@@ -66,19 +72,18 @@ pub fn decide(plan: &Plan, state: &State, seen: &Observed, now: DateTime<Utc>) -
 /// One turn of a trial: `None` ends it.
 fn on_trial(turn: &mut Turn<'_>, trial: Trial, workload: &Workload) -> Option<Trial> {
     if let Stage::Watching { .. } = trial.stage {
-        return rest::watch(turn, trial, workload);
+        return watch::watch(turn, trial, workload);
     }
-    if !is_going_back(&trial.stage) {
-        if let Some(cause) = interruption(turn, &trial, workload) {
-            return back::abort(turn, trial, cause);
-        }
-        let trial = match forward::answer(turn, trial) {
-            forward::Answered::Go(trial) => trial,
-            forward::Answered::Done(trial) => return trial,
-        };
-        return forward::forward(turn, trial, workload);
+    if is_going_back(&trial.stage) {
+        return back::back(turn, trial, workload);
     }
-    back::back(turn, trial, workload)
+    if let Some(cause) = interruption(turn, &trial, workload) {
+        return Some(back::abort(turn, trial, cause));
+    }
+    match ask::answer(turn, trial) {
+        ask::Answered::Go(trial) => forward::forward(turn, trial, workload),
+        ask::Answered::Done(trial) => Some(trial),
+    }
 }
 
 /// From here on the trial only goes home.
@@ -105,15 +110,14 @@ fn interruption(turn: &Turn<'_>, trial: &Trial, workload: &Workload) -> Option<C
         // The tested pods are the Deployment's: the promotion is finished first.
         return None;
     }
-    let stable = turn.next.stable.as_ref().map(|stable| &stable.revision);
-    if Some(&workload.template) == stable {
+    if turn.is_stable(&workload.template) {
         return Some(Cause::RevertedByHand);
+    }
+    if !workload.paused {
+        return Some(Cause::Bypassed);
     }
     if workload.template != trial.canary {
         return Some(Cause::Superseded);
-    }
-    if !workload.paused && !may_be_open(&trial.stage) {
-        return Some(Cause::Bypassed);
     }
     if workload.desired == 0 {
         return Some(Cause::ScaledToZero);
@@ -121,25 +125,13 @@ fn interruption(turn: &Turn<'_>, trial: &Trial, workload: &Workload) -> Option<C
     None
 }
 
-/// The Deployment controller took the canary's set as its newest.
+/// The tested pods are the Deployment's, or about to be let go.
 fn handed_over(trial: &Trial, workload: &Workload) -> bool {
-    matches!(
-        trial.stage,
-        Stage::Promoting { part: Promotion::HandingOver | Promotion::Releasing, .. }
-    ) && workload.adopted.as_ref() == Some(&trial.canary)
-        || matches!(trial.stage, Stage::Promoting { part: Promotion::Releasing, .. })
+    let is_releasing = matches!(trial.stage, Stage::Promoting { part: Promotion::Releasing, .. });
+    is_releasing || back::is_taken(trial, workload)
 }
 
-/// We open the gate ourselves at the end of a promotion; before that nobody else may.
-fn may_be_open(stage: &Stage) -> bool {
-    matches!(stage, Stage::Promoting { part: Promotion::HandingOver | Promotion::Releasing, .. })
-}
-
-/// The Deployment is gone in the middle of a trial: nothing is left to hold or to revert.
-fn workload_gone(turn: &mut Turn<'_>, trial: &Trial) {
-    turn.say(Reason::WorkloadMissing, "the Deployment was deleted during the trial");
-    let outcome = Outcome::Aborted { cause: Cause::WorkloadGone, revert: None };
-    turn.end(trial, outcome);
-    turn.next.stable = None;
-    turn.next.trial = None;
+/// How long requests in flight on the canary may take: none come where there is no Service.
+fn drain(plan: &Plan, seen: &Observed) -> TimeDelta {
+    if seen.traffic.pinned == Pinned::NoService { TimeDelta::zero() } else { plan.limits.drain }
 }

@@ -1,14 +1,12 @@
-//! Without a trial: stable serves all, and a new template starts one. And mode Observe, which
-//! never leaves rest as far as the world is concerned.
+//! Without a trial: stable serves all, and a new template starts one.
 
 use super::turn::Turn;
 use crate::defaults;
 use crate::effect::Severity;
-use crate::judge::Verdict;
 use crate::observed::{Deployed, What, Workload};
 use crate::plan::Mode;
 use crate::reason::Reason;
-use crate::state::{GitRevision, Origin, Outcome, Revision, Skip, Stable, Stage, Trial, TrialId};
+use crate::state::{GitRevision, Origin, Revision, Skip, Stable, Stage, Trial, TrialId};
 
 pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
     let Some(stable) = turn.next.stable.clone() else {
@@ -17,7 +15,9 @@ pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
     };
     let retry = asked_for_retry(turn, workload);
     if workload.template == stable.revision {
+        let _ = turn.take_ask(|_| true); // nothing is on trial, and the next trial is not meant
         keep_good_revision(turn, workload);
+        turn.next.warned = None;
         turn.say(Reason::Stable, format!("{} serves all traffic", stable.revision));
         return;
     }
@@ -30,51 +30,67 @@ pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
         turn.say(Reason::Asleep, "scaled to 0: the new template is tried when it is not");
         return;
     }
+    if workload.paused && watch {
+        turn.say(Reason::Watching, "the Deployment is paused: there is no update to watch");
+        return;
+    }
     if is_quarantined(turn, workload) && !retry && !workload.deliberate {
-        turn.say(
-            Reason::Quarantined,
-            format!(
-                "{} failed before; commit a newer version or ask for a retry",
-                workload.template
-            ),
-        );
+        let _ = turn.take_ask(|_| true);
+        stay_quarantined(turn, workload);
         return;
     }
     start(turn, workload, &stable, retry);
 }
 
-/// What runs is the baseline, never a trial.
+/// The template came again: by automation that does not know, or an engine that lags.
+fn stay_quarantined(turn: &mut Turn<'_>, workload: &Workload) {
+    let template = &workload.template;
+    let message = format!("{template} failed before; commit a newer version or ask for a retry");
+    if turn.next.warned.as_ref() != Some(template) {
+        turn.next.warned = Some(template.clone());
+        turn.notify(Severity::Warning, Reason::Quarantined, message.clone());
+    }
+    turn.say(Reason::Quarantined, message);
+}
+
+/// What runs is the baseline, never a trial. In a paused Deployment that is not its template but
+/// what its controller took last.
 fn first_sight(turn: &mut Turn<'_>, workload: &Workload) {
-    let git = match &workload.deployed {
+    let runs = match &workload.adopted {
+        Some(adopted) if workload.paused => adopted,
+        Some(_) | None => &workload.template,
+    };
+    turn.say(Reason::FirstSight, format!("{runs} is the baseline"));
+    remember_promoted(turn, runs.clone());
+    let git = (*runs == workload.template).then(|| deployed_revision(workload)).flatten();
+    turn.now_stable(runs, git);
+}
+
+pub(super) fn deployed_revision(workload: &Workload) -> Option<GitRevision> {
+    match &workload.deployed {
         Deployed::Git { revision, .. } => Some(revision.clone()),
         Deployed::OutOfBand { .. } | Deployed::Unknown => None,
-    };
-    turn.say(Reason::FirstSight, format!("{} is the baseline", workload.template));
-    remember_promoted(turn, workload.template.clone());
-    turn.next.stable = Some(Stable { revision: workload.template.clone(), git });
+    }
 }
 
 /// The good end of the next range moves on with every revision that is fully applied and leaves
 /// the template alone. Not with one that is still being applied: it could be a bad one already.
-/// Nor with one that failed: the template is stable's because we wrote it back, not because this
+/// Nor with one that we wrote over: the template is stable's because of us, not because this
 /// revision renders it.
 fn keep_good_revision(turn: &mut Turn<'_>, workload: &Workload) {
     if let Deployed::Git { revision, applied: true } = &workload.deployed
         && let Some(stable) = &mut turn.next.stable
         && stable.git.as_ref() != Some(revision)
-        && !turn.next.quarantine.iter().any(|failed| failed.git.as_ref() == Some(revision))
+        && turn.next.overwritten.as_ref() != Some(revision)
     {
         stable.git = Some(revision.clone());
+        turn.next.overwritten = None;
     }
 }
 
+/// Other requests stay for the trial that may start in this very turn.
 fn asked_for_retry(turn: &mut Turn<'_>, workload: &Workload) -> bool {
-    let Some(ask) = &turn.seen.ask else { return false };
-    if turn.next.answered.as_ref() == Some(&ask.token) {
-        return false;
-    }
-    turn.next.answered = Some(ask.token.clone());
-    let retry = ask.what == What::Retry;
+    let retry = turn.take_ask(|ask| ask.what == What::Retry).is_some();
     if retry {
         turn.next.quarantine.retain(|failed| failed.revision != workload.template);
     }
@@ -88,19 +104,14 @@ fn is_quarantined(turn: &Turn<'_>, workload: &Workload) -> bool {
 
 /// The template rolled out ungated: pods of it serve, so it is what is stable now.
 fn bypassed(turn: &mut Turn<'_>, workload: &Workload) {
-    let message =
-        format!("{} rolled out past the gate, unjudged; it is stable now", workload.template);
-    turn.notify(Severity::Critical, Reason::GateBypassed, message.clone());
-    turn.say(Reason::GateBypassed, message);
-    let git = match &workload.deployed {
-        Deployed::Git { revision, .. } => Some(revision.clone()),
-        Deployed::OutOfBand { .. } | Deployed::Unknown => None,
-    };
-    turn.next.stable = Some(Stable { revision: workload.template.clone(), git });
+    turn.say_bypassed(&workload.template);
+    turn.now_stable(&workload.template, deployed_revision(workload));
 }
 
 fn start(turn: &mut Turn<'_>, workload: &Workload, stable: &Stable, retry: bool) {
-    turn.next.trials += 1;
+    turn.next.trials = turn.next.trials.saturating_add(1);
+    turn.next.quarantine.retain(|failed| failed.revision != workload.template);
+    turn.next.warned = None;
     let id = trial_id(&turn.plan.uid, turn.next.trials, &workload.template);
     let since = turn.now;
     let skip = turn.next.promoted.contains(&workload.template).then_some(Skip::PromotedBefore);
@@ -118,6 +129,7 @@ fn start(turn: &mut Turn<'_>, workload: &Workload, stable: &Stable, retry: bool)
         ready: None,
         home: None,
         skip,
+        handed: false,
         told: Vec::new(),
         stage,
     });
@@ -147,41 +159,4 @@ pub(super) fn remember_promoted(turn: &mut Turn<'_>, revision: Revision) {
     promoted.push(revision);
     let excess = promoted.len().saturating_sub(defaults::PROMOTED_SIZE);
     promoted.drain(..excess);
-}
-
-/// Mode Observe: the plain rolling update is judged, nothing is touched.
-pub(super) fn watch(turn: &mut Turn<'_>, trial: Trial, workload: &Workload) -> Option<Trial> {
-    if workload.template != trial.canary {
-        turn.say(Reason::Superseded, "a newer template came");
-        turn.end(&trial, Outcome::Watched { would_abort: None });
-        settle_watched(turn, &trial);
-        return None;
-    }
-    if let Verdict::Fail(failure) = &turn.seen.verdict {
-        let message = format!("would have been aborted: {}", failure.message);
-        turn.notify(Severity::Warning, Reason::WouldAbort, message.clone());
-        turn.say(Reason::WouldAbort, message);
-        turn.end(&trial, Outcome::Watched { would_abort: Some(failure.message.clone()) });
-        settle_watched(turn, &trial);
-        return None;
-    }
-    let passed = matches!(turn.seen.verdict, Verdict::Pass);
-    if passed || turn.is_over(trial.started, turn.plan.limits.verdict) {
-        let message = if passed { "would have been promoted" } else { "no verdict in time" };
-        turn.say(Reason::Watching, message);
-        turn.end(&trial, Outcome::Watched { would_abort: None });
-        settle_watched(turn, &trial);
-        return None;
-    }
-    turn.say(Reason::Watching, "the rolling update is watched; nothing is touched");
-    Some(trial)
-}
-
-/// What was watched serves now, whatever it was worth.
-fn settle_watched(turn: &mut Turn<'_>, trial: &Trial) {
-    let git = match &trial.origin {
-        Origin::Git { bad, .. } => Some(bad.clone()),
-        Origin::OutOfBand { .. } | Origin::Unknown => None,
-    };
-    turn.next.stable = Some(Stable { revision: trial.canary.clone(), git });
 }

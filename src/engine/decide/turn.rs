@@ -4,11 +4,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Decision, Wake};
 use crate::defaults;
-use crate::effect::{Effect, Notice, Severity};
-use crate::observed::Observed;
+use crate::effect::{Effect, Notice, RevertOutcome, Severity};
+use crate::observed::{Ask, Observed};
 use crate::plan::Plan;
 use crate::reason::Reason;
-use crate::state::{Ended, Outcome, Stage, State, Trial};
+use crate::state::{Ended, GitRevision, Outcome, Revision, Stable, Stage, State, Trial};
 
 /// The next state in the making, and why.
 pub(super) struct Turn<'a> {
@@ -63,7 +63,7 @@ impl<'a> Turn<'a> {
     /// Tells people, once it is written down.
     pub(super) fn notify(&mut self, severity: Severity, reason: Reason, message: String) {
         let id = self.next.notices;
-        self.next.notices += 1;
+        self.next.notices = self.next.notices.saturating_add(1);
         self.next.outbox.push(Notice { id, at: self.now, severity, reason, message });
         let excess = self.next.outbox.len().saturating_sub(defaults::OUTBOX_SIZE);
         self.next.outbox.drain(..excess);
@@ -81,6 +81,34 @@ impl<'a> Turn<'a> {
             trial.told.push(reason);
             self.notify(severity, reason, message);
         }
+    }
+
+    /// Whether this is what serves.
+    pub(super) fn is_stable(&self, revision: &Revision) -> bool {
+        self.next.stable.as_ref().is_some_and(|stable| stable.revision == *revision)
+    }
+
+    /// Takes the request of a person, once; what is not for `me` stays for a later stage.
+    pub(super) fn take_ask(&mut self, me: impl FnOnce(&Ask) -> bool) -> Option<Ask> {
+        let ask = self.seen.ask.as_ref()?;
+        if self.next.answered.as_ref() == Some(&ask.token) || !me(ask) {
+            return None;
+        }
+        self.next.answered = Some(ask.token.clone());
+        Some(ask.clone())
+    }
+
+    /// The pods that are going to serve from now on came past all of this.
+    pub(super) fn now_stable(&mut self, revision: &Revision, git: Option<GitRevision>) {
+        self.next.quarantine.retain(|failed| failed.revision != *revision);
+        self.next.stable = Some(Stable { revision: revision.clone(), git });
+    }
+
+    /// Pods that nobody judged serve.
+    pub(super) fn say_bypassed(&mut self, template: &Revision) {
+        let message = format!("{template} rolled out past the gate, unjudged; it is stable now");
+        self.notify(Severity::Critical, Reason::GateBypassed, message.clone());
+        self.say(Reason::GateBypassed, message);
     }
 
     pub(super) fn forget_delivered(&mut self) {
@@ -115,6 +143,11 @@ impl<'a> Turn<'a> {
     }
 }
 
+/// Stages that people end, not machines.
 fn is_rest(stage: &Stage) -> bool {
-    matches!(stage, Stage::Aborted { .. })
+    matches!(
+        stage,
+        Stage::Aborted { .. }
+            | Stage::Reverting { waiting: Some(RevertOutcome::PullRequest { .. }), .. }
+    )
 }

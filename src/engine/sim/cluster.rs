@@ -1,30 +1,21 @@
 //! A toy cluster that obeys effects: one Deployment, its Services and routes, a branch, and an
 //! engine that applies the branch. It keeps to the rules of the real ones that matter to the
 //! machine: a gated Deployment does not roll out, a revert is a commit, a hand-over needs a full
-//! canary.
+//! canary, a gateway may accept a route late, and a write that was decided on another template
+//! is refused.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::effect::{Effect, RevertOrder, RevertOutcome};
+use super::branch::{Branch, Commit};
+use crate::effect::{Effect, RevertOutcome};
 use crate::judge::Verdict;
 use crate::observed::{
     Ask, Deployed, Observed, Pinned, Pods, RouteView, TrafficView, Trouble, Workload,
 };
 use crate::plan::{Traffic, Weight};
 use crate::state::{GitRevision, Revision, State, TrialId};
-
-/// One commit of the branch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Commit {
-    /// Its id.
-    pub revision: GitRevision,
-    /// The template it renders.
-    pub template: Revision,
-    /// The trial whose revert it is.
-    pub trial: Option<TrialId>,
-}
 
 /// The pods of one template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,10 +24,14 @@ pub struct Set {
     pub desired: u32,
     /// Pods that are ready.
     pub ready: u32,
-    /// The Deployment owns it; a canary's set is ours until the hand-over.
-    pub owned: bool,
     /// When the pods asked for last will be ready.
     pub ready_at: Option<DateTime<Utc>>,
+}
+
+impl Set {
+    fn full(desired: u32) -> Self {
+        Self { desired, ready: desired, ready_at: None }
+    }
 }
 
 /// A toy cluster. All fields are public: a test breaks whatever it wants to see broken.
@@ -45,14 +40,22 @@ pub struct Set {
 pub struct Cluster {
     /// Virtual time.
     pub now: DateTime<Utc>,
-    /// The branch, oldest first.
-    pub branch: Vec<Commit>,
+    /// What Git says.
+    pub branch: Branch,
     /// The revision the engine applied last.
     pub applied: Option<GitRevision>,
+    /// The engine is still waiting for the health of what it applied.
+    pub applying: bool,
+    /// The Deployment exists.
+    pub exists: bool,
     /// The Deployment's template.
     pub template: Revision,
     /// Who wrote the template past Git, if somebody did.
     pub writer: Option<String>,
+    /// Somebody knows which revision is deployed.
+    pub known: bool,
+    /// A person committed a template that failed again.
+    pub deliberate: bool,
     /// Pods the Deployment wants.
     pub desired: u32,
     /// The Deployment does not roll out.
@@ -61,21 +64,27 @@ pub struct Cluster {
     pub gated: bool,
     /// The revision the Deployment controller took as its newest.
     pub adopted: Option<Revision>,
-    /// Pods by template.
+    /// The Deployment's own pods, by template.
     pub sets: BTreeMap<Revision, Set>,
+    /// The set we made for the canary.
+    pub canary: Option<(Revision, Set)>,
+    /// The canary's set was handed to the Deployment and is not taken yet.
+    pub handed: bool,
     /// How long pods of a template take to be ready; absent: they never are.
     pub start_up: BTreeMap<Revision, TimeDelta>,
     /// What is wrong with the pods of a template.
     pub trouble: BTreeMap<Revision, Trouble>,
-    /// What the routes say; `None` while the gateway does not accept.
-    pub route: Option<RouteView>,
+    /// What the routes say.
+    pub written: RouteView,
+    /// What the gateway does.
+    pub accepted: RouteView,
     /// The gateway accepts what it is told.
     pub gateway: bool,
     /// Whose pods the Services select.
     pub pinned: Pinned,
     /// Our hold is on.
     pub held: bool,
-    /// The Deployment controller is there to take pods over.
+    /// The Deployment controller is there.
     pub controller: bool,
     /// The forge answers.
     pub forge: Result<(), RevertOutcome>,
@@ -91,26 +100,28 @@ impl Cluster {
     /// A cluster at rest: `desired` ready pods of `template`, brought by the branch's only commit.
     pub fn new(now: DateTime<Utc>, template: &str, desired: u32) -> Self {
         let template = Revision::new(template);
-        let revision = GitRevision::new("c0");
-        let set = Set { desired, ready: desired, owned: true, ready_at: None };
+        let branch = Branch::new(template.clone());
         Self {
             now,
-            branch: vec![Commit {
-                revision: revision.clone(),
-                template: template.clone(),
-                trial: None,
-            }],
-            applied: Some(revision),
+            applied: branch.tip().map(|tip| tip.revision.clone()),
+            branch,
+            applying: false,
+            exists: true,
             template: template.clone(),
             writer: None,
+            known: true,
+            deliberate: false,
             desired,
             paused: false,
             gated: true,
             adopted: Some(template.clone()),
-            sets: BTreeMap::from([(template, set)]),
+            sets: BTreeMap::from([(template, Set::full(desired))]),
+            canary: None,
+            handed: false,
             start_up: BTreeMap::new(),
             trouble: BTreeMap::new(),
-            route: Some(RouteView::Home),
+            written: RouteView::Home,
+            accepted: RouteView::Home,
             gateway: true,
             pinned: Pinned::All,
             held: false,
@@ -124,58 +135,100 @@ impl Cluster {
 
     /// Somebody pushes a commit that renders `template`.
     pub fn commit(&mut self, template: &str) {
-        let revision = GitRevision::new(format!("c{}", self.branch.len()));
-        self.branch.push(Commit { revision, template: Revision::new(template), trial: None });
+        self.branch.commit(template);
     }
 
     /// The GitOps engine applies the tip of the branch.
     pub fn sync(&mut self) {
-        let Some(tip) = self.branch.last().cloned() else { return };
-        if self.applied.as_ref() == Some(&tip.revision) {
+        let Some(tip) = self.branch.tip().cloned() else { return };
+        if self.applied.as_ref() == Some(&tip.revision) && self.writer.is_none() {
             return;
         }
-        self.applied = Some(tip.revision);
-        self.write_template(tip.template, None);
+        self.apply(tip);
     }
 
-    /// Anybody writes the template; the gate closes in the same write.
+    /// The GitOps engine has not seen the tip yet and applies again what it knows.
+    pub fn reapply(&mut self) {
+        let applied = self.applied.as_ref().and_then(|applied| self.branch.find(applied)).cloned();
+        if let Some(commit) = applied {
+            self.apply(commit);
+        }
+    }
+
+    fn apply(&mut self, commit: Commit) {
+        self.applied = Some(commit.revision);
+        self.write_template(commit.template, None);
+    }
+
+    /// Anybody writes the template; the gate closes in the same write. What is created is not
+    /// gated.
     pub fn write_template(&mut self, template: Revision, writer: Option<&str>) {
         if self.template != template {
             self.template = template;
-            self.paused = self.paused || self.gated;
+            self.paused = self.exists && (self.paused || self.gated);
         }
+        self.exists = true;
         self.writer = writer.map(str::to_owned);
-        self.roll_out();
+        self.control();
     }
 
-    /// Time passes: pods become ready.
-    pub fn advance(&mut self, by: TimeDelta) {
-        self.now += by;
-        for set in self.sets.values_mut() {
-            if set.ready_at.is_some_and(|at| at <= self.now) {
-                set.ready = set.desired;
-                set.ready_at = None;
-            }
+    /// Somebody deletes the Deployment; its pods go with it, ours do not.
+    pub fn delete(&mut self) {
+        self.exists = false;
+        self.paused = false;
+        self.sets.clear();
+        self.adopted = None;
+    }
+
+    /// An autoscaler or a person scales. A paused Deployment scales the set it has.
+    pub fn scale(&mut self, desired: u32) {
+        self.desired = desired;
+        if let Some(set) = self.adopted.as_ref().and_then(|active| self.sets.get_mut(active)) {
+            *set = Set::full(desired);
         }
     }
 
-    /// The Deployment controller: an unpaused Deployment runs its template and nothing else.
-    fn roll_out(&mut self) {
-        if self.paused {
+    /// Time passes: pods become ready, the Deployment controller and the gateway do their work.
+    pub fn advance(&mut self, by: TimeDelta) {
+        self.now = self.now.checked_add_signed(by).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        if let Some((_, set)) = &mut self.canary
+            && set.ready_at.is_some_and(|at| at <= self.now)
+        {
+            *set = Set::full(set.desired);
+        }
+        self.control();
+        self.accept();
+    }
+
+    /// The gateway does what the routes say, unless it is down.
+    fn accept(&mut self) {
+        if self.gateway {
+            self.accepted = self.written;
+        }
+    }
+
+    /// The Deployment controller: takes over what it was handed if it is its template; an unpaused
+    /// Deployment runs its template and nothing else.
+    fn control(&mut self) {
+        if !self.controller || !self.exists {
             return;
         }
-        let template = self.template.clone();
-        self.sets.retain(|revision, set| *revision == template || !set.owned);
-        let desired = self.desired;
-        let set = self.sets.entry(template.clone()).or_default();
-        set.desired = desired;
-        set.ready = desired;
-        set.owned = true;
-        set.ready_at = None;
-        self.adopted = Some(template);
+        if self.handed
+            && let Some((revision, set)) =
+                self.canary.take_if(|(revision, _)| *revision == self.template)
+        {
+            self.handed = false;
+            self.sets = BTreeMap::from([(revision.clone(), set)]);
+            self.adopted = Some(revision);
+        }
+        if !self.paused && self.adopted.as_ref() != Some(&self.template) {
+            self.sets = BTreeMap::from([(self.template.clone(), Set::full(self.desired))]);
+            self.adopted = Some(self.template.clone());
+        }
     }
 
-    /// Carries out one effect, as the real adapters would: the end it names, or nothing.
+    /// Carries out one effect, as the real adapters would: the end it names, or nothing. A write
+    /// to the Deployment that was decided on another template is refused.
     pub fn carry_out(&mut self, effect: &Effect) {
         match effect {
             Effect::Settle { keep } => self.sets.retain(|revision, _| revision == keep),
@@ -183,29 +236,39 @@ impl Cluster {
             Effect::Pin { revision } => self.pinned = Pinned::To(revision.clone()),
             Effect::Unpin => self.pinned = Pinned::All,
             Effect::Raise { revision, replicas } => self.raise(revision, *replicas),
-            Effect::Route { weight } => {
-                self.route = self.gateway.then_some(RouteView::Split(*weight));
-            }
-            Effect::RouteHome => self.route = self.gateway.then_some(RouteView::Home),
+            Effect::Route { weight } => self.write_route(RouteView::Split(*weight)),
+            Effect::RouteHome => self.write_route(RouteView::Home),
             Effect::HandOver { revision } => self.hand_over(revision),
             Effect::Retire { revision } => {
-                self.sets.remove(revision);
+                if self.canary.take_if(|(known, _)| known == revision).is_some() {
+                    self.handed = false;
+                }
             }
-            Effect::Restore { revision } => {
-                self.template = revision.clone();
-                self.writer = None;
+            Effect::Restore { revision, over } => {
+                if self.exists && self.template == *over {
+                    self.template = revision.clone();
+                    self.writer = None;
+                }
             }
-            Effect::Unpause => {
-                self.paused = false;
-                self.roll_out();
+            Effect::Unpause { revision } => {
+                if self.template == *revision {
+                    self.paused = false;
+                    self.control();
+                }
             }
-            Effect::Revert(order) => self.revert(order),
+            Effect::Revert(order) => {
+                let outcome = match &self.forge {
+                    Err(outcome) => outcome.clone(),
+                    Ok(()) => self.branch.revert(order),
+                };
+                self.revert = Some((order.trial.clone(), outcome));
+            }
             Effect::Release => {
+                if self.pinned != Pinned::NoService {
+                    self.pinned = Pinned::All;
+                }
+                self.write_route(RouteView::Home);
                 self.held = false;
-                self.pinned = Pinned::All;
-                self.route = Some(RouteView::Home);
-                self.paused = false;
-                self.roll_out();
             }
             Effect::Announce(notice) => {
                 if !self.delivered.contains(&notice.id) {
@@ -215,64 +278,31 @@ impl Cluster {
         }
     }
 
+    fn write_route(&mut self, route: RouteView) {
+        self.written = route;
+        self.accept();
+    }
+
     fn raise(&mut self, revision: &Revision, replicas: u32) {
-        let start_up = self.start_up.get(revision).copied();
-        let at = start_up.map(|delay| self.now + delay);
-        let set = self.sets.entry(revision.clone()).or_default();
-        if set.desired != replicas {
+        let delay = self.start_up.get(revision).copied();
+        let at = delay.and_then(|delay| self.now.checked_add_signed(delay));
+        let (known, set) = self.canary.get_or_insert_with(|| (revision.clone(), Set::default()));
+        if known == revision && set.desired != replicas {
             set.desired = replicas;
             set.ready_at = at;
         }
     }
 
+    /// One patch, decided on live reads: only a full set of the template that is wanted.
     fn hand_over(&mut self, revision: &Revision) {
-        let full = self
-            .sets
-            .get(revision)
-            .is_some_and(|set| set.ready >= self.desired && set.desired == self.desired);
-        if self.controller && full && self.template == *revision {
-            self.adopted = Some(revision.clone());
-            self.sets.retain(|known, _| known == revision);
-            if let Some(set) = self.sets.get_mut(revision) {
-                set.owned = true;
-            }
-        }
-    }
-
-    fn revert(&mut self, order: &RevertOrder) {
-        let outcome = match &self.forge {
-            Err(outcome) => outcome.clone(),
-            Ok(()) => self.push_revert(order),
-        };
-        self.revert = Some((order.trial.clone(), outcome));
-    }
-
-    fn push_revert(&mut self, order: &RevertOrder) -> RevertOutcome {
-        let template_at = |revision: &GitRevision| {
-            self.branch.iter().find(|commit| commit.revision == *revision).cloned()
-        };
-        if let Some(ours) =
-            self.branch.iter().find(|commit| commit.trial.as_ref() == Some(&order.trial))
-        {
-            return RevertOutcome::Pushed { commit: ours.revision.clone() };
-        }
-        let (Some(good), Some(bad)) = (template_at(&order.good), template_at(&order.bad)) else {
-            return RevertOutcome::NotOnBranch;
-        };
-        let Some(tip) = self.branch.last() else { return RevertOutcome::NotOnBranch };
-        if tip.template == good.template {
-            return RevertOutcome::AlreadyReverted { tip: tip.revision.clone() };
-        }
-        if tip.template != bad.template {
-            return RevertOutcome::Conflict { paths: order.paths.clone() };
-        }
-        let revision = GitRevision::new(format!("c{}", self.branch.len()));
-        self.branch.push(Commit {
-            revision: revision.clone(),
-            template: good.template,
-            trial: Some(order.trial.clone()),
+        let desired = self.desired;
+        let full = self.canary.as_ref().is_some_and(|(known, set)| {
+            known == revision && set.ready >= desired && set.desired >= desired
         });
-        RevertOutcome::Pushed { commit: revision }
+        if self.exists && full && self.template == *revision {
+            self.handed = true;
+            self.control();
+        }
     }
 
     /// What the adapters would see now.
@@ -280,20 +310,16 @@ impl Cluster {
         let canary = state.trial.as_ref().map(|trial| &trial.canary);
         let stable = state.stable.as_ref().map(|stable| &stable.revision);
         let trial = state.trial.as_ref().map(|trial| &trial.id);
+        let ours = self
+            .canary
+            .as_ref()
+            .filter(|(revision, _)| canary.is_none_or(|canary| canary == revision));
         Observed {
-            workload: Some(Workload {
-                template: self.template.clone(),
-                desired: self.desired,
-                paused: self.paused,
-                deployed: self.deployed(),
-                settled: self.sets.keys().all(|set| Some(set) == stable || Some(set) == canary),
-                adopted: self.adopted.clone(),
-                deliberate: false,
-            }),
-            stable: self.pods(stable),
-            canary: self.pods(canary.filter(|canary| Some(*canary) != stable)),
+            workload: self.exists.then(|| self.workload(stable)),
+            stable: self.pods(stable, stable.and_then(|stable| self.sets.get(stable))),
+            canary: self.pods(canary, ours.map(|(_, set)| set)),
             traffic: TrafficView {
-                route: self.route,
+                route: (self.written == self.accepted).then_some(self.written),
                 pinned: self.pinned.clone(),
                 held: self.held,
             },
@@ -308,55 +334,87 @@ impl Cluster {
         }
     }
 
-    fn deployed(&self) -> Deployed {
-        match (&self.writer, &self.applied) {
-            (Some(writer), _) => Deployed::OutOfBand { writer: Some(writer.clone()) },
-            (None, Some(revision)) => Deployed::Git { revision: revision.clone(), applied: true },
-            (None, None) => Deployed::Unknown,
+    fn workload(&self, stable: Option<&Revision>) -> Workload {
+        Workload {
+            template: self.template.clone(),
+            desired: self.desired,
+            paused: self.paused,
+            deployed: self.deployed(),
+            settled: self.sets.keys().all(|set| Some(set) == stable),
+            adopted: self.adopted.clone(),
+            deliberate: self.deliberate,
         }
     }
 
-    fn pods(&self, revision: Option<&Revision>) -> Pods {
-        let Some(revision) = revision else { return Pods::default() };
-        let Some(set) = self.sets.get(revision) else { return Pods::default() };
+    fn deployed(&self) -> Deployed {
+        match (&self.writer, &self.applied) {
+            (Some(writer), _) => Deployed::OutOfBand { writer: Some(writer.clone()) },
+            (None, Some(revision)) if self.known => {
+                Deployed::Git { revision: revision.clone(), applied: !self.applying }
+            }
+            (None, _) => Deployed::Unknown,
+        }
+    }
+
+    fn pods(&self, revision: Option<&Revision>, set: Option<&Set>) -> Pods {
+        let Some(set) = set else { return Pods::default() };
         Pods {
             exists: true,
             desired: set.desired,
             ready: set.ready,
-            trouble: self.trouble.get(revision).cloned(),
+            trouble: revision.and_then(|revision| self.trouble.get(revision)).cloned(),
         }
     }
 
-    /// The share of requests that reaches a revision, 0 to 1, as a client would see it.
-    pub fn share(&self, revision: &Revision, traffic: Traffic) -> f64 {
-        let ready = |revision: &Revision| self.sets.get(revision).map_or(0, |set| set.ready);
-        let of_service = match &self.pinned {
-            Pinned::To(pinned) => f64::from(u8::from(pinned == revision)),
-            Pinned::All | Pinned::Mixed => {
-                let all: u32 = self.sets.values().map(|set| set.ready).sum();
-                if all == 0 { 0.0 } else { f64::from(ready(revision)) / f64::from(all) }
+    /// Ready pods of a revision, whoever owns them.
+    pub fn ready(&self, revision: &Revision) -> u32 {
+        let own = self.sets.get(revision).map_or(0, |set| set.ready);
+        let ours = self.canary.as_ref().filter(|(known, _)| known == revision);
+        own.saturating_add(ours.map_or(0, |(_, set)| set.ready))
+    }
+
+    /// The share of requests that is sent to each revision, 0 to 1, whether or not anything there
+    /// can answer; what is sent to nobody is missing from the sum.
+    pub fn shares(&self, traffic: Traffic) -> BTreeMap<Revision, f64> {
+        let weight = match self.accepted {
+            RouteView::Split(weight) if traffic == Traffic::Routes => {
+                f64::from(weight.percent()) / 100.0
             }
+            RouteView::Split(_) | RouteView::Home => 0.0,
         };
-        match self.route {
-            Some(RouteView::Split(weight)) if traffic == Traffic::Routes => {
-                let w = f64::from(weight.percent()) / 100.0;
-                // The canary's own Service selects the trial's set: never stable's.
-                let canary = !self.is_stable(revision);
-                (1.0 - w) * of_service + if canary { w } else { 0.0 }
-            }
-            _ => of_service,
+        let mut shares = self.of_service();
+        for share in shares.values_mut() {
+            *share *= 1.0 - weight;
         }
+        if let Some((canary, _)) = self.canary.as_ref().filter(|(_, set)| set.ready > 0) {
+            *shares.entry(canary.clone()).or_default() += weight;
+        }
+        shares
     }
 
-    fn is_stable(&self, revision: &Revision) -> bool {
-        self.adopted.as_ref() == Some(revision)
+    fn of_service(&self) -> BTreeMap<Revision, f64> {
+        let ours = self.canary.iter().map(|(revision, set)| (revision, set));
+        let mut shares = BTreeMap::<Revision, f64>::new();
+        for (revision, set) in self.sets.iter().chain(ours) {
+            let selected = match &self.pinned {
+                Pinned::To(pinned) => pinned == revision,
+                Pinned::All | Pinned::Mixed => true,
+                Pinned::NoService => false,
+            };
+            if selected && set.ready > 0 {
+                *shares.entry(revision.clone()).or_default() += f64::from(set.ready);
+            }
+        }
+        let all: f64 = shares.values().sum();
+        shares.values_mut().for_each(|share| *share /= all);
+        shares
     }
 
     /// The canary's weight as the routes say it.
     pub fn weight(&self) -> Weight {
-        match self.route {
-            Some(RouteView::Split(weight)) => weight,
-            Some(RouteView::Home) | None => Weight::ZERO,
+        match self.written {
+            RouteView::Split(weight) => weight,
+            RouteView::Home => Weight::ZERO,
         }
     }
 }

@@ -1,0 +1,364 @@
+//! One ratio's samples, folded: what they say against the canary, for it, and against stable.
+
+use std::collections::VecDeque;
+
+use chrono::{DateTime, Utc};
+
+use super::evidence::{
+    Block, BlockShare, Dispersion, Limit, NonInferiority, PASS_COST, pass_growth, requests_needed,
+};
+use super::{Bounds, Context, CountSeries, Counts, Margin, PassMargin, Ratio, Window};
+use crate::defaults;
+use crate::seconds::to_seconds;
+
+/// What the samples of one ratio say.
+#[derive(Clone, Debug)]
+pub(super) struct Finding {
+    /// Sums over the windows in which both arms had requests.
+    pub(super) canary: Counts,
+    /// As above.
+    pub(super) stable: Counts,
+    /// Evidence of a regression.
+    pub(super) regression: f64,
+    /// The canary's rate is above the margin, so that the evidence counts.
+    pub(super) worse: bool,
+    /// The guard lane.
+    pub(super) guard: Option<Guard>,
+    /// Evidence of safety, at its highest, for the margin that must be proven.
+    pub(super) safety: f64,
+    /// The margin that must be proven; after a pass the tightest that is.
+    pub(super) required: Margin,
+    /// The tightest margin that is proven.
+    pub(super) proven: Option<Margin>,
+    /// What had to be proven was, at some time.
+    pub(super) passed: bool,
+    /// How errors of stable vary; `None`: not known.
+    pub(super) dispersion: Option<f64>,
+    /// Canary requests still needed if it is healthy; `None`: cannot be told.
+    pub(super) needed: Option<f64>,
+    /// Canary requests per second, lately.
+    pub(super) rate: f64,
+    /// When each arm was last seen.
+    pub(super) canary_seen: Option<DateTime<Utc>>,
+    /// As above.
+    pub(super) stable_seen: Option<DateTime<Utc>>,
+}
+
+/// The guard lane of one ratio.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guard {
+    /// The rate no release may exceed.
+    pub(super) limit: f64,
+    /// Evidence that the canary exceeds it.
+    pub(super) canary: f64,
+    /// Evidence that stable does.
+    pub(super) stable: f64,
+    /// The canary's counts in the guard lane.
+    pub(super) counts: Counts,
+}
+
+/// Folds all samples; the same samples always give the same finding.
+pub(super) fn find(
+    ratio: &Ratio,
+    series: &CountSeries,
+    since: DateTime<Utc>,
+    bounds: Bounds,
+    context: &Context,
+) -> Finding {
+    let mut fold = Fold::new(ratio, series, since, bounds, context);
+    for window in &series.windows {
+        fold.window(window);
+    }
+    fold.finish(guard(ratio, series, since))
+}
+
+/// One rung of what may be proven.
+struct Rung {
+    margin: Margin,
+    evidence: NonInferiority,
+    /// The highest it ever was.
+    best: f64,
+}
+
+struct Fold {
+    fail: Margin,
+    /// Evidence at which a margin is proven.
+    limit: f64,
+    bound: f64,
+    /// Half of the plan's time, in seconds.
+    horizon: f64,
+    since: DateTime<Utc>,
+    /// Stable's counts of the day before.
+    day: Counts,
+    end: DateTime<Utc>,
+    canary: Counts,
+    stable: Counts,
+    recent: VecDeque<Recent>,
+    share: BlockShare,
+    /// From the tightest up to, not including, the widest.
+    tighter: Vec<Rung>,
+    widest: Rung,
+    dispersion: Dispersion,
+    passed: bool,
+    canary_seen: Option<DateTime<Utc>>,
+    stable_seen: Option<DateTime<Utc>>,
+}
+
+/// One of the latest windows.
+struct Recent {
+    begin: DateTime<Utc>,
+    canary: Counts,
+    stable: Counts,
+}
+
+impl Fold {
+    fn new(
+        ratio: &Ratio,
+        series: &CountSeries,
+        since: DateTime<Utc>,
+        bounds: Bounds,
+        context: &Context,
+    ) -> Self {
+        let mut dispersion = Dispersion::default();
+        let history = series.history.as_ref();
+        for window in history.iter().flat_map(|history| &history.windows) {
+            learn(&mut dispersion, window, sum(window));
+        }
+        let (tighter, widest) = ladder(ratio);
+        let rung = |margin: Margin| Rung {
+            margin,
+            evidence: NonInferiority::new(margin.relative(), margin.absolute()),
+            best: 0.0,
+        };
+        Self {
+            fail: ratio.fail,
+            limit: -bounds.wrong_promote().ln(),
+            bound: bounds.wrong_promote(),
+            horizon: to_seconds(context.plan_time) / 2.0,
+            since,
+            day: history.map_or_else(Counts::default, |history| history.day),
+            end: since,
+            canary: Counts::default(),
+            stable: Counts::default(),
+            recent: VecDeque::new(),
+            share: BlockShare::restarting(ratio.fail.relative()),
+            tighter: tighter.into_iter().map(rung).collect(),
+            widest: rung(widest),
+            dispersion,
+            passed: false,
+            canary_seen: None,
+            stable_seen: None,
+        }
+    }
+
+    fn window(&mut self, window: &Window) {
+        if window.end <= self.end {
+            return;
+        }
+        let begin = std::mem::replace(&mut self.end, window.end);
+        self.canary_seen = window.canary.map(|_| window.end).or(self.canary_seen);
+        self.stable_seen = window.stable.map(|_| window.end).or(self.stable_seen);
+        // Known before the window: what it says of itself must not temper it.
+        let dispersion = self.dispersion.estimate();
+        if let Some(stable) = window.stable {
+            learn(&mut self.dispersion, &window.stable_pods, stable);
+        }
+        let (Some(canary), Some(stable)) = (window.canary, window.stable) else { return };
+        if self.recent.len() >= defaults::RECENT_WINDOWS {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Recent { begin, canary, stable });
+        if canary.total == 0 || stable.total == 0 {
+            return;
+        }
+        self.canary = self.canary.plus(canary);
+        self.stable = self.stable.plus(stable);
+        let block = Block::new(canary, stable);
+        self.share.fold(&block);
+        for rung in self.tighter.iter_mut().chain(std::iter::once(&mut self.widest)) {
+            rung.evidence.fold(&block, dispersion);
+            rung.best = rung.best.max(rung.evidence.log_e());
+        }
+        if !self.passed
+            && let Some(proven) = self.proven()
+        {
+            self.passed = proven.absolute() <= self.required().margin.absolute();
+        }
+    }
+
+    fn proven(&self) -> Option<Margin> {
+        self.proven_rung().map(|rung| rung.margin)
+    }
+
+    /// The tightest margin that is proven.
+    fn proven_rung(&self) -> Option<&Rung> {
+        self.tighter
+            .iter()
+            .chain(std::iter::once(&self.widest))
+            .find(|rung| rung.best >= self.limit)
+    }
+
+    /// The tightest margin the traffic affords; the widest when it affords none.
+    ///
+    /// Taking the margin from the data costs no error: the evidence for a wider margin is never
+    /// smaller, so all of them together are wrong no more often than the one at the true rate.
+    fn required(&self) -> &Rung {
+        let left = (self.horizon - to_seconds(self.end - self.since)).max(0.0);
+        let affordable = self.canary.total as f64 + self.rate() * left;
+        let is_affordable =
+            |rung: &&Rung| self.needed(rung.margin).is_some_and(|needed| needed <= affordable);
+        self.tighter.iter().find(is_affordable).unwrap_or(&self.widest)
+    }
+
+    /// Canary requests, from the first, that prove a margin if the canary is as good as stable.
+    fn needed(&self, margin: Margin) -> Option<f64> {
+        requests_needed(self.bound, PASS_COST, self.growth(margin), self.dispersion.estimate())
+    }
+
+    fn growth(&self, margin: Margin) -> f64 {
+        let known = self.stable.plus(self.day);
+        // Half an error on top: no error so far is not "never errs".
+        let p = (known.bad.min(known.total) as f64 + 0.5) / (known.total as f64 + 1.0);
+        let (canary, stable) = self.latest();
+        let load = stable.total as f64 / canary.total as f64;
+        pass_growth(p, p, load, margin.relative(), margin.absolute())
+    }
+
+    fn latest(&self) -> (Counts, Counts) {
+        self.recent.iter().fold(Default::default(), |(canary, stable): (Counts, Counts), recent| {
+            (canary.plus(recent.canary), stable.plus(recent.stable))
+        })
+    }
+
+    /// Canary requests per second, lately.
+    fn rate(&self) -> f64 {
+        let Some(first) = self.recent.front() else { return 0.0 };
+        let seconds = to_seconds(self.end - first.begin);
+        if seconds > 0.0 { self.latest().0.total as f64 / seconds } else { 0.0 }
+    }
+
+    /// Evidence on shares knows no absolute margin; the rates must be apart by it too, over all
+    /// windows or over the latest ones. This can only take alarms away.
+    fn is_worse(&self) -> bool {
+        let exceeds = |canary: Counts, stable: Counts| {
+            canary.rate().zip(stable.rate()).is_some_and(|(c, s)| c > self.fail.allows(s))
+        };
+        let (canary, stable) = self.latest();
+        exceeds(self.canary, self.stable) || exceeds(canary, stable)
+    }
+
+    fn finish(self, guard: Option<Guard>) -> Finding {
+        // Once passed, what was proven is what had to be.
+        let proven = self.proven_rung().filter(|_| self.passed);
+        let required = proven.unwrap_or_else(|| self.required());
+        let whole = self.needed(required.margin);
+        let growth = self.growth(required.margin);
+        let needed = whole.filter(|_| !self.passed).map(|whole| {
+            let spent = (self.canary.total as f64 / whole).min(1.0);
+            let short = self.limit - required.evidence.log_e() + PASS_COST * (1.0 - spent);
+            self.dispersion.estimate() * short.max(0.0) / growth
+        });
+        Finding {
+            canary: self.canary,
+            stable: self.stable,
+            regression: self.share.log_e(),
+            worse: self.is_worse(),
+            guard,
+            safety: required.best,
+            required: required.margin,
+            proven: self.proven(),
+            passed: self.passed,
+            dispersion: self.dispersion.is_known().then(|| self.dispersion.estimate()),
+            needed,
+            rate: self.rate(),
+            canary_seen: self.canary_seen,
+            stable_seen: self.stable_seen,
+        }
+    }
+}
+
+/// The margins that may be proven: from the tightest on, and the widest.
+fn ladder(ratio: &Ratio) -> (Vec<Margin>, Margin) {
+    match ratio.pass {
+        PassMargin::Fixed(margin) => (Vec::new(), margin),
+        PassMargin::Auto { slo } => {
+            let usable = slo.filter(|slo| *slo > 0.0 && *slo < 1.0);
+            let widest = usable.map_or(f64::INFINITY, |slo| (1.0 - slo) / 2.0);
+            let mut rungs: Vec<_> = defaults::PASS_LADDER
+                .into_iter()
+                .filter(|absolute| *absolute <= widest)
+                .map(|absolute| ratio.fail.with_absolute(absolute))
+                .collect();
+            let last = rungs.pop().unwrap_or_else(|| ratio.fail.with_absolute(widest));
+            (rungs, last)
+        }
+    }
+}
+
+fn sum(pods: &[Counts]) -> Counts {
+    pods.iter().fold(Counts::default(), |sum, pod| sum.plus(*pod))
+}
+
+/// Pods are compared where they are told apart, neighbours in time where not.
+fn learn(dispersion: &mut Dispersion, pods: &[Counts], stable: Counts) {
+    if pods.len() > 1 {
+        dispersion.fold(pods);
+    } else {
+        dispersion.fold_sum(stable);
+    }
+}
+
+/// The guard lane: each sample's increments against the limit, for both arms.
+fn guard(ratio: &Ratio, series: &CountSeries, since: DateTime<Utc>) -> Option<Guard> {
+    let hard = ratio.guard?;
+    let day = series.history.as_ref().map_or_else(Counts::default, |history| history.day);
+    let known = (day.total >= defaults::KNOWN_REQUESTS).then(|| day.rate()).flatten();
+    let limit = hard.of(known);
+    let (mut canary, mut stable) = (Arm::new(limit), Arm::new(limit));
+    let mut last = since;
+    for sample in &series.guard {
+        canary.cumulative(sample.canary);
+        stable.cumulative(sample.stable);
+    }
+    if series.guard.is_empty() {
+        for window in &series.windows {
+            if window.end > last {
+                last = window.end;
+                canary.increment(window.canary.unwrap_or_default());
+                stable.increment(window.stable.unwrap_or_default());
+            }
+        }
+    }
+    Some(Guard {
+        limit,
+        canary: canary.evidence.log_e(),
+        stable: stable.evidence.log_e(),
+        counts: canary.counts,
+    })
+}
+
+/// One arm in the guard lane.
+struct Arm {
+    evidence: Limit,
+    counts: Counts,
+}
+
+impl Arm {
+    fn new(limit: f64) -> Self {
+        Self { evidence: Limit::new(limit), counts: Counts::default() }
+    }
+
+    fn cumulative(&mut self, counts: Option<Counts>) {
+        let Some(counts) = counts else { return };
+        self.evidence.fold(counts.since(self.counts));
+        self.counts = Counts {
+            total: counts.total.max(self.counts.total),
+            bad: counts.bad.max(self.counts.bad),
+        };
+    }
+
+    fn increment(&mut self, counts: Counts) {
+        self.evidence.fold(counts);
+        self.counts = self.counts.plus(counts);
+    }
+}

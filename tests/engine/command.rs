@@ -1,0 +1,176 @@
+//! The lines of a story that do something.
+
+use chrono::TimeDelta;
+use tidegate_engine::effect::RevertOutcome;
+use tidegate_engine::judge::{Failure, Lane, Unclear, Verdict};
+use tidegate_engine::observed::{Ask, Pinned, Trouble, TroubleKind, What};
+use tidegate_engine::plan::{
+    GitWrite, Mode, OnFailure, OnInconclusive, OnLowTraffic, Step, Traffic,
+};
+use tidegate_engine::state::Revision;
+
+use crate::world::{World, analysis, steps};
+
+/// Does what a line says; `false` if nobody knows what it means.
+pub(crate) fn obey(world: &mut World, line: &str) -> bool {
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let rest = rest.trim();
+    match word {
+        "commit" => world.cluster.commit(rest),
+        "sync" => world.cluster.sync(),
+        "reapply" => world.cluster.reapply(),
+        "applying" => world.cluster.applying = rest == "on",
+        "known" => world.cluster.known = rest == "on",
+        "deliberate" => world.cluster.deliberate = rest == "on",
+        "write" => {
+            let (template, who) = rest.split_once(" by ").unwrap();
+            world.cluster.write_template(Revision::new(template), Some(who));
+        }
+        "delete" => world.cluster.delete(),
+        "create" => world.cluster.write_template(Revision::new(rest), None),
+        "replicas" => world.cluster.scale(rest.parse().unwrap()),
+        "gate" => world.cluster.gated = rest == "on",
+        "unpause" => {
+            world.cluster.paused = false;
+            world.cluster.advance(TimeDelta::zero());
+        }
+        "gateway" => {
+            world.cluster.gateway = rest == "up";
+            world.cluster.advance(TimeDelta::zero());
+        }
+        "controller" => world.cluster.controller = rest == "up",
+        "no-service" => world.cluster.pinned = Pinned::NoService,
+        "verdict" => verdict(world, rest),
+        "trouble" => trouble(world, rest),
+        "healthy" => healthy(world, rest),
+        "down" => down(world, rest),
+        "forge" => world.cluster.forge = forge(rest),
+        "ask" => ask(world, rest),
+        "plan" => return plan(world, rest),
+        _ => return false,
+    }
+    true
+}
+
+pub(crate) fn fail(message: &str) -> Verdict {
+    Verdict::Fail(Failure {
+        lane: Lane::Guard,
+        metric: "errors".to_owned(),
+        message: message.to_owned(),
+    })
+}
+
+fn verdict(world: &mut World, text: &str) {
+    let mut words = text.splitn(3, ' ');
+    let canary = Revision::new(words.next().unwrap());
+    let kind = words.next().unwrap();
+    let message = words.next().unwrap_or("errors");
+    let metric = "errors".to_owned();
+    let verdict = match kind {
+        "pass" => Verdict::Pass,
+        "fail" => fail(message),
+        "more" => Verdict::NeedMoreData { eta: Some(TimeDelta::minutes(20)), metric },
+        "error" => Verdict::Error { metric, message: message.to_owned() },
+        "unclear" => Verdict::Inconclusive { why: Unclear::EnvironmentUnhealthy, metric },
+        "one-pod" => Verdict::Inconclusive { why: Unclear::PodSuspect, metric },
+        _ => panic!("verdict {kind}"),
+    };
+    world.verdicts.insert(canary, verdict);
+}
+
+fn trouble(world: &mut World, text: &str) {
+    let mut words = text.splitn(3, ' ');
+    let revision = Revision::new(words.next().unwrap());
+    let kind = words.next().unwrap();
+    let kind = *TroubleKind::ALL.iter().find(|known| format!("{known:?}") == kind).unwrap();
+    let message = words.next().unwrap_or("trouble").to_owned();
+    down(world, revision.as_str());
+    world.cluster.trouble.insert(revision, Trouble { kind, message });
+}
+
+/// Pods of this revision are not ready, and do not get ready.
+fn down(world: &mut World, revision: &str) {
+    let revision = Revision::new(revision);
+    world.cluster.start_up.remove(&revision);
+    let ours = world.cluster.canary.as_mut().filter(|(known, _)| *known == revision);
+    let sets = world.cluster.sets.get_mut(&revision);
+    for set in sets.into_iter().chain(ours.map(|(_, set)| set)) {
+        set.ready = 0;
+        set.ready_at = None;
+    }
+}
+
+fn healthy(world: &mut World, revision: &str) {
+    let revision = Revision::new(revision);
+    world.cluster.trouble.remove(&revision);
+    world.cluster.start_up.insert(revision.clone(), TimeDelta::seconds(3));
+    let ours = world.cluster.canary.as_mut().filter(|(known, _)| *known == revision);
+    let sets = world.cluster.sets.get_mut(&revision);
+    for set in sets.into_iter().chain(ours.map(|(_, set)| set)) {
+        set.ready = set.desired;
+        set.ready_at = None;
+    }
+}
+
+fn forge(text: &str) -> Result<(), RevertOutcome> {
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    Err(match word {
+        "up" => return Ok(()),
+        "down" => RevertOutcome::Retry { message: "connection refused".to_owned() },
+        "conflict" => RevertOutcome::Conflict { paths: vec!["apps/web/web.yaml".to_owned()] },
+        "refused" => RevertOutcome::Refused { message: "protected branch".to_owned() },
+        "no-baseline" => RevertOutcome::NoBaseline,
+        "not-on-branch" => RevertOutcome::NotOnBranch,
+        "unexplained" => RevertOutcome::CulpritUnknown,
+        "pull-request" => RevertOutcome::PullRequest { url: rest.to_owned() },
+        _ => panic!("forge {text}"),
+    })
+}
+
+fn ask(world: &mut World, text: &str) {
+    let (what, who) = text.split_once(' ').unwrap();
+    let what = match what {
+        "pause" => What::Pause,
+        "resume" => What::Resume,
+        "promote" => What::Promote,
+        "promote-full" => What::PromoteFull,
+        "abort" => What::Abort { hold: false },
+        "abort-hold" => What::Abort { hold: true },
+        "retry" => What::Retry,
+        _ => panic!("ask {what}"),
+    };
+    let at = world.cluster.now.to_rfc3339();
+    world.cluster.ask = Some(Ask { token: format!("{what:?}-{at}"), who: who.to_owned(), what });
+}
+
+fn plan(world: &mut World, text: &str) -> bool {
+    let plan = &mut world.plan;
+    match text {
+        "traffic pods" => plan.traffic = Traffic::Pods,
+        "traffic switch" => plan.traffic = Traffic::Switch,
+        "on-inconclusive abort" => plan.on_inconclusive = OnInconclusive::Abort,
+        "on-low-traffic promote-unproven" => {
+            plan.on_low_traffic = OnLowTraffic::PromoteUnproven;
+        }
+        "on-failure hold" => plan.on_failure = OnFailure::Hold,
+        "mode observe" => plan.mode = Mode::Observe,
+        "mode enforce" => plan.mode = Mode::Enforce,
+        "no-git" => plan.git = None,
+        "no-metrics" => plan.analysis = analysis(false),
+        "write pull-request" => {
+            if let Some(git) = &mut plan.git {
+                git.write = GitWrite::PullRequest;
+            }
+        }
+        "pause-step" => plan.steps.insert(1, Step::Pause { resume_after: None }),
+        "pause-step 10min" => {
+            let resume_after = Some(TimeDelta::minutes(10));
+            plan.steps.insert(1, Step::Pause { resume_after });
+        }
+        _ => return false,
+    }
+    if text.starts_with("traffic") {
+        plan.steps = steps(plan.traffic);
+    }
+    true
+}
