@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tidegate_engine::plan::Plan;
 use tidegate_engine::reason::Reason;
 use tidegate_engine::state::{Outcome, Phase};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -245,8 +244,8 @@ impl Demo {
 
     fn turn(&mut self, now: DateTime<Utc>) -> Result<(), DemoError> {
         if self.control.is_none() {
-            let plan: Plan = plan::of(&self.local.api).map_err(DemoError::Plan)?;
-            self.control = Some(Control::new(plan, self.state_file.clone()));
+            let planned = plan::of(&self.local.api).map_err(DemoError::Plan)?;
+            self.control = Some(Control::new(planned, self.state_file.clone()));
             self.local.watch_over()?;
         }
         let Some(control) = &mut self.control else { return Ok(()) };

@@ -38,6 +38,7 @@ pub mod observed;
 pub mod plan;
 pub mod questions;
 pub mod reason;
+pub mod report;
 mod seconds;
 mod seconds_option;
 pub mod sim;
@@ -45,3 +46,4 @@ pub mod state;
 
 pub use decide::{Decision, Wake, decide};
 pub use questions::{Questions, SamplesWanted, questions};
+pub use report::report;

@@ -1,6 +1,6 @@
 //! Tests of the root package that need no target of their own: wire types, files, the house.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 mod generated;
 mod hostile;

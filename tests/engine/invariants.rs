@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use tidegate_engine::Decision;
 use tidegate_engine::effect::{Effect, RevertOrder};
 use tidegate_engine::judge::Verdict;
 use tidegate_engine::observed::{Observed, Pinned, RouteView};
 use tidegate_engine::plan::{Mode, Plan, Traffic, Weight};
+use tidegate_engine::report::check_conditions;
 use tidegate_engine::sim::Cluster;
 use tidegate_engine::state::{Cause, Outcome, Revision, Stage, State, Trial, TrialId};
+use tidegate_engine::{Decision, report};
 
 /// Remembers what a single turn cannot show.
 #[derive(Clone, Default)]
@@ -35,6 +36,7 @@ impl Watch {
     ) {
         let Decision { next, effects, .. } = decision;
         self.reached.insert(format!("{:?}", next.phase()));
+        check_conditions(&report(plan, seen, decision)).unwrap();
         never_open_to_the_unjudged(next, seen, effects);
         traffic_comes_first(next, seen, effects);
         self.an_aborted_trial_never_rises(state, next, effects);

@@ -7,5 +7,6 @@ mod crash;
 mod invariants;
 mod leaders;
 mod properties;
+mod search;
 mod stories;
 mod world;

@@ -9,6 +9,7 @@ use tidegate_engine::state::{Revision, State};
 
 use super::objects::{self, HELD, revision_of};
 use super::{Local, LocalError};
+use crate::demo::processes::Pod;
 
 impl Local {
     /// Facts at one look, with the verdict that the samples gave.
@@ -83,9 +84,9 @@ impl Local {
         TrafficView { route, pinned, held }
     }
 
-    /// The pods of a revision by name, for the samples.
-    pub fn pod_names(&self, revision: &Revision) -> Vec<String> {
-        self.status(revision).pods.into_iter().map(|pod| pod.name).collect()
+    /// The pods of a revision, for the samples.
+    pub fn pods_of_revision(&self, revision: &Revision) -> Vec<Pod> {
+        self.status(revision).pods
     }
 
     /// Stable's pods are ready and the Service has them.

@@ -39,7 +39,7 @@ pub(super) fn forward(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) ->
 
 /// What aborts at once, from any stage that could still go back.
 fn harm(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> Option<Cause> {
-    let is_final = promote::is_handing_over(&trial.stage) || is_taken(trial, work);
+    let is_final = promote::is_handing_over(&trial.stage) || is_taken(turn.seen, trial, work);
     if is_final || promote::is_stable_down(turn, trial) {
         return None; // no way back, or nothing to go back to
     }

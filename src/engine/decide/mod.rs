@@ -106,7 +106,7 @@ fn is_going_back(stage: &Stage) -> bool {
 
 /// What ends a trial from outside, whatever stage it is in, before any verdict is looked at.
 fn interruption(turn: &Turn<'_>, trial: &Trial, workload: &Workload) -> Option<Cause> {
-    if handed_over(trial, workload) {
+    if handed_over(turn.seen, trial, workload) {
         // The tested pods are the Deployment's: the promotion is finished first.
         return None;
     }
@@ -126,9 +126,9 @@ fn interruption(turn: &Turn<'_>, trial: &Trial, workload: &Workload) -> Option<C
 }
 
 /// The tested pods are the Deployment's, or about to be let go.
-fn handed_over(trial: &Trial, workload: &Workload) -> bool {
+fn handed_over(seen: &Observed, trial: &Trial, workload: &Workload) -> bool {
     let is_releasing = matches!(trial.stage, Stage::Promoting { part: Promotion::Releasing, .. });
-    is_releasing || back::is_taken(trial, workload)
+    is_releasing || back::is_taken(seen, trial, workload)
 }
 
 /// How long requests in flight on the canary may take: none come where there is no Service.
