@@ -42,7 +42,8 @@ spec: {url: 'http://prometheus:9090', allowedNamespaces: [shop]}
 fn objects(spec: &str, more: &str) -> Objects {
     let text = format!(
         "apiVersion: tidegate.dev/v1alpha1\nkind: Rollout\n\
-         metadata: {{name: web, namespace: shop}}\nspec:\n  workloadRef: {{name: web}}\n{spec}\n---{more}"
+         metadata: {{name: web, namespace: shop}}\nspec:\n  \
+         workloadRef: {{name: web}}\n{spec}\n---{more}"
     );
     match load_text("all.yaml", &text) {
         Ok(objects) => objects,
