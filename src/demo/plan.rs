@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
-use tidegate_api::Rollout;
+use serde::de::DeserializeOwned;
+use tidegate_api::{AnalysisTemplate, Rollout};
 use tidegate_engine::plan::Plan;
 
 use super::story::SCRAPE;
@@ -29,20 +30,17 @@ pub struct Planned {
 
 /// The plan of the Rollout in the cluster; what is wrong with it, a line each.
 pub fn of(api: &LocalCluster) -> Result<Planned, String> {
-    let object = api
-        .list("tidegate.dev", "Rollout", None)
-        .into_iter()
-        .next()
-        .ok_or("the repository has no Rollout")?;
-    let rollout: Rollout =
-        serde_json::from_value(object).map_err(|error| format!("the Rollout: {error}"))?;
+    let rollouts: Vec<Rollout> = all(api, "Rollout")?;
+    let rollout = rollouts.first().ok_or("the repository has no Rollout")?;
+    let templates: Vec<AnalysisTemplate> = all(api, "AnalysisTemplate")?;
     let admin = resolve::load_text("repository.yaml", REPOSITORY).map_err(lines)?;
     let references = References {
+        templates: &templates,
         cluster_templates: &resolve::shipped().map_err(lines)?,
         repositories: &admin.repositories,
         ..References::default()
     };
-    let resolved = resolve::resolve(&rollout, &references).map_err(lines)?;
+    let resolved = resolve::resolve(rollout, &references).map_err(lines)?;
     let slow = resolved.queries.iter().filter(|(_, query)| counts_slow(query));
     let slow = slow.map(|(name, _)| name.clone()).collect();
     let mut plan = resolved.plan;
@@ -53,12 +51,22 @@ pub fn of(api: &LocalCluster) -> Result<Planned, String> {
     Ok(Planned { plan, slow })
 }
 
+fn all<T: DeserializeOwned>(api: &LocalCluster, kind: &str) -> Result<Vec<T>, String> {
+    let objects = api.list("tidegate.dev", kind, None).into_iter();
+    objects
+        .map(|object| serde_json::from_value(object).map_err(|error| format!("{kind}: {error}")))
+        .collect()
+}
+
 fn counts_slow(query: &Query) -> bool {
     matches!(query, Query::Counters(counters) if matches!(counters.second, Second::Fast(_)))
 }
 
-fn lines(faults: Vec<impl ToString>) -> String {
-    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+fn lines<T: ToString>(faults: Vec<T>) -> String {
+    faults.into_iter()
+        .map(|fault| fault.to_string())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]
@@ -69,17 +77,20 @@ mod tests {
 
     #[test]
     fn the_manifests_of_the_demo_make_a_plan() {
-        let text = include_str!("manifests/rollout.yaml");
-        let mut object: serde_json::Value = serde_saphyr::from_str(text).unwrap();
-        object["metadata"]["namespace"] = "shop".into();
+        let (rollout, analysis) =
+            (include_str!("manifests/rollout.yaml"), include_str!("manifests/analysis.yaml"));
         let api = LocalCluster::new();
-        let _stored = api.apply(&object, CONTROLLER, true).unwrap();
+        for text in [rollout, analysis] {
+            let mut object: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+            object["metadata"]["namespace"] = "shop".into();
+            let _stored = api.apply(&object, CONTROLLER, true).unwrap();
+        }
         let planned = of(&api).unwrap();
         assert_eq!(planned.plan.steps.len(), 3);
         assert_eq!(planned.plan.analysis.criteria.len(), 2);
         assert_eq!(planned.slow.len(), 1);
         assert!(planned.plan.git.is_some());
-        // What counts as slow in the samples is what the Rollout says.
-        assert!(text.contains(&format!("slo: {}ms", SLOW * 1e3)));
+        // What counts as slow in the samples is what the template says.
+        assert!(analysis.contains(&format!("slo: {}ms", SLOW * 1e3)));
     }
 }

@@ -274,9 +274,12 @@ impl Demo {
         let weight = self.local.proxy.weight().percent();
         // At the end of a promotion the route goes home to a Service that is the canary's: its
         // own weight is 0 then, and nothing has moved.
-        if self.told.weight != weight && !(phase == Phase::Promoting && weight == 0) {
+        let is_home = weight == 0 && matches!(phase, Phase::Promoting | Phase::Idle);
+        if self.told.weight != weight {
             self.told.weight = weight;
-            self.tell(&Event::Weight { weight });
+            if !is_home {
+                self.tell(&Event::Weight { weight });
+            }
         }
         let reason = turn.decision.reason;
         let again = self.told.reason == Some(reason) && is_waiting(reason);

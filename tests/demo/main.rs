@@ -7,7 +7,7 @@ mod pods;
 mod proxy;
 mod scraper;
 mod service;
+mod story;
 mod support;
 mod view;
-mod story;
 mod world;
