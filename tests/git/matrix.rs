@@ -178,6 +178,8 @@ fn a_person_who_is_faster_is_built_upon() {
         let outcome = revert(&fleet.remote(Way::Http), &range.order("t-1")).unwrap();
         reverted_once(&fleet, &pushed(&outcome));
         assert_eq!(raced.load(Ordering::Relaxed), 2);
+        // What the advertisement shows to be moved is not pushed at all.
+        assert_eq!(fleet.server.pushes(), if after { 3 } else { 1 });
         assert_eq!(fleet.read("README.md"), "race 1\n");
         let log = git(&fleet.repo(), &["log", "--format=%s", "main"]);
         assert_eq!(log.lines().filter(|l| *l == "race").count(), 2);

@@ -1,6 +1,6 @@
 //! What happens to the config repository, story by story.
 
-use tidegate::git::{Author, Proposal, propose};
+use tidegate::git::{Author, Proposal, local, propose};
 use tidegate_engine::effect::{RevertOrder, RevertOutcome};
 use tidegate_engine::state::GitRevision;
 
@@ -204,6 +204,28 @@ fn our_revert_is_found_behind_a_merge_by_a_person() {
         fleet.commit("Reapply v3", &[(VALUES, Some(&values("v3", 1)))]);
         and_then_nothing_more_happens(&fleet, way, &range.order("t-1"), &outcome);
     }
+}
+
+#[test]
+fn a_trailer_far_back_on_a_side_branch_is_found_in_a_shallow_cache() {
+    let (fleet, range) = Fleet::new().with_culprit();
+    let repo = fleet.repo();
+    // A side branch took our revert over, went on for longer than a first fetch, and was merged
+    // without its content.
+    git(&repo, &["update-ref", "refs/heads/side", range.good.as_str()]);
+    let mut first = None;
+    for n in 0..60 {
+        let message = if n == 0 { "picked\n\nTidegate-Trial: t-1" } else { "side" };
+        let changes = [("side".to_owned(), Some(n.to_string().into_bytes()))].into();
+        let author = Author::default();
+        let made = local::commit(&repo, "side", &changes, message, &author, at()).unwrap();
+        first.get_or_insert(made);
+    }
+    let merge = ["commit-tree", "-m", "merge", "-p", "main", "-p", "side", "main^{tree}"];
+    let merge = git(&repo, &merge);
+    git(&repo, &["update-ref", "refs/heads/main", merge.trim()]);
+    let outcome = RevertOutcome::Pushed { commit: first.unwrap() };
+    and_then_nothing_more_happens(&fleet, Way::Http, &range.order("t-1"), &outcome);
 }
 
 #[test]
