@@ -369,35 +369,6 @@ fn every_path_of_an_order_goes_back_and_a_new_one_goes_away() {
 }
 
 #[test]
-fn a_branch_that_is_checked_out_is_refused_and_left_alone() {
-    let (fleet, range) = Fleet::new().with_culprit();
-    let (repo, work) = (fleet.repo(), fleet.dir.path().join("work"));
-    git(fleet.dir.path(), &["clone", "-q", repo.to_str().unwrap(), "work"]);
-    let remote = |p: &std::path::Path| {
-        tidegate::git::Remote::new(tidegate::git::RemoteUrl::local(p), fleet.dir.path())
-    };
-    let outcome = revert(&remote(&work), &range.order("t-1")).unwrap();
-    assert!(
-        matches!(&outcome, RevertOutcome::Refused { message } if message.contains("checked out")),
-        "{outcome:?}"
-    );
-    assert_eq!(git(&work, &["status", "--porcelain"]), "");
-    // The same repository with another branch checked out takes the revert.
-    git(&work, &["checkout", "-q", "-b", "mine"]);
-    pushed(&revert(&remote(&work), &range.order("t-1")).unwrap());
-    // And a linked work tree counts like the main one.
-    git(&work, &["worktree", "add", "-q", "../linked", "main"]);
-    let second = fleet.dir.path().join("linked");
-    std::fs::write(second.join(VALUES), values("v7", 1)).unwrap();
-    let good = GitRevision::new(git(&second, &["rev-parse", "main"]).trim());
-    git(&second, &["commit", "-qam", "v7"]);
-    let bad = GitRevision::new(git(&second, &["rev-parse", "main"]).trim());
-    let order = Range { good, bad }.order("t-2");
-    let outcome = revert(&remote(&work), &order).unwrap();
-    assert!(matches!(outcome, RevertOutcome::Refused { .. }), "{outcome:?}");
-}
-
-#[test]
 fn it_runs_on_blocking_threads_of_an_async_program() {
     let (fleet, range) = Fleet::new().with_culprit();
     let (remote, order) = (fleet.remote(Way::Http), range.order("t-1"));
