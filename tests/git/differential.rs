@@ -2,6 +2,7 @@
 //! `git fast-import` and merged by one `git merge-tree`: a process for each would take minutes.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -137,17 +138,16 @@ fn make(repo: &Path, numbers: std::ops::Range<u64>) -> Vec<Case> {
 
 fn write_commit(out: &mut Vec<u8>, name: &str, mark: u64, from: Option<u64>, files: &Files) {
     let at = 1_790_000_000 + mark;
-    let mut text = format!("commit {name}\nmark :{mark}\n");
-    text += &format!("committer dev <dev@example.invalid> {at} +0000\ndata 2\nx\n\n");
+    writeln!(out, "commit {name}\nmark :{mark}").unwrap();
+    writeln!(out, "committer dev <dev@example.invalid> {at} +0000\ndata 2\nx\n").unwrap();
     if let Some(from) = from {
-        text += &format!("from :{from}\n");
+        writeln!(out, "from :{from}").unwrap();
     }
-    text += "deleteall\n";
+    writeln!(out, "deleteall").unwrap();
     for (path, lines) in files {
         let content = lines.join("\n") + "\n";
-        text += &format!("M 100644 inline {path}\ndata {}\n{content}\n", content.len());
+        writeln!(out, "M 100644 inline {path}\ndata {}\n{content}", content.len()).unwrap();
     }
-    out.extend_from_slice(text.as_bytes());
 }
 
 fn order(case: &Case, paths: &[&str]) -> RevertOrder {
@@ -170,8 +170,9 @@ fn tree(repo: &gix::Repository, commit: &GitRevision) -> gix::ObjectId {
 
 /// What Git makes of each case: the tree, or the kinds of its conflicts.
 fn oracle(repo: &Path, numbers: std::ops::Range<u64>) -> Vec<Result<String, Vec<String>>> {
-    let pairs: String = numbers.map(|n| format!("refs/ours/{n} refs/theirs/{n}\n")).collect();
-    let out = git_with_input(repo, &["merge-tree", "--write-tree", "--stdin"], pairs.as_bytes());
+    let pairs: Vec<String> = numbers.map(|n| format!("refs/ours/{n} refs/theirs/{n}\n")).collect();
+    let pairs = pairs.concat().into_bytes();
+    let out = git_with_input(repo, &["merge-tree", "--write-tree", "--stdin"], &pairs);
     let text = String::from_utf8(out).unwrap();
     let mut fields = text.split('\0');
     let mut answers = Vec::new();

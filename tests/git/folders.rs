@@ -5,10 +5,11 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use tempfile::TempDir;
-use tidegate::git::{Author, GitError, local};
+use tidegate::git::{Author, GitError, Remote, RemoteUrl, local};
+use tidegate_engine::effect::RevertOutcome;
 use tidegate_engine::state::GitRevision;
 
-use crate::support::git;
+use crate::support::{Fleet, Range, VALUES, git, pushed, revert, values};
 
 fn when(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
@@ -105,4 +106,31 @@ fn a_path_cannot_leave_the_repository() {
         let refused = commit(dir.path(), "x", &[(path, Some("x"))], 0).unwrap_err();
         assert!(matches!(refused, GitError::Path(_)), "{path}: {refused:?}");
     }
+}
+
+#[test]
+fn a_branch_that_is_checked_out_is_refused_and_left_alone() {
+    let (fleet, range) = Fleet::new().with_culprit();
+    let (repo, work) = (fleet.repo(), fleet.dir.path().join("work"));
+    git(fleet.dir.path(), &["clone", "-q", repo.to_str().unwrap(), "work"]);
+    let remote = |p: &Path| Remote::new(RemoteUrl::local(p), fleet.dir.path());
+    let outcome = revert(&remote(&work), &range.order("t-1")).unwrap();
+    assert!(
+        matches!(&outcome, RevertOutcome::Refused { message } if message.contains("checked out")),
+        "{outcome:?}"
+    );
+    assert_eq!(git(&work, &["status", "--porcelain"]), "");
+    // The same repository with another branch checked out takes the revert.
+    git(&work, &["checkout", "-q", "-b", "mine"]);
+    pushed(&revert(&remote(&work), &range.order("t-1")).unwrap());
+    // And a linked work tree counts like the main one.
+    git(&work, &["worktree", "add", "-q", "../linked", "main"]);
+    let second = fleet.dir.path().join("linked");
+    std::fs::write(second.join(VALUES), values("v7", 1)).unwrap();
+    let good = GitRevision::new(git(&second, &["rev-parse", "main"]).trim());
+    git(&second, &["commit", "-qam", "v7"]);
+    let bad = GitRevision::new(git(&second, &["rev-parse", "main"]).trim());
+    let order = Range { good, bad }.order("t-2");
+    let outcome = revert(&remote(&work), &order).unwrap();
+    assert!(matches!(outcome, RevertOutcome::Refused { .. }), "{outcome:?}");
 }
