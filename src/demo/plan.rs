@@ -63,10 +63,7 @@ fn counts_slow(query: &Query) -> bool {
 }
 
 fn lines<T: ToString>(faults: Vec<T>) -> String {
-    faults.into_iter()
-        .map(|fault| fault.to_string())
-        .collect::<Vec<_>>()
-        .join("\n")
+    faults.into_iter().map(|fault| fault.to_string()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
