@@ -216,7 +216,9 @@ fn condition(kind: ConditionKind, plan: &Plan, seen: &Observed, decision: &Decis
         }
         (ConditionKind::Ready, Some(work)) => ready(seen, decision, work),
         (ConditionKind::Progressing, Some(_)) => {
-            let goes_on = next.trial.is_some() && !is_stalled(next, decision.reason);
+            let is_paused = next.phase() == Phase::Paused;
+            let stalled = is_stalled(next, decision.reason);
+            let goes_on = next.trial.is_some() && !stalled && !is_paused;
             (goes_on.into(), decision.reason, decision.message.clone())
         }
         (ConditionKind::Stalled, Some(_)) => {
