@@ -15,18 +15,21 @@ pub enum ConditionType {
     Synced,
     /// Somebody's changes to a held object are kept back.
     ChangesHeld,
+    /// The template rolled out past the gate: it is stable now, unjudged.
+    GateBypassed,
     /// The GitOps engine waits for the held Deployment and cannot apply what follows.
     EngineWaits,
 }
 
 impl ConditionType {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Ready,
         Self::Progressing,
         Self::Stalled,
         Self::Synced,
         Self::ChangesHeld,
+        Self::GateBypassed,
         Self::EngineWaits,
     ];
 
@@ -38,6 +41,7 @@ impl ConditionType {
             Self::Stalled => "Stalled",
             Self::Synced => "Synced",
             Self::ChangesHeld => "ChangesHeld",
+            Self::GateBypassed => "GateBypassed",
             Self::EngineWaits => "EngineWaits",
         }
     }
