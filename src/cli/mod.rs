@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod crd;
 pub mod sync;
 
 use std::io::Write as _;

@@ -123,4 +123,17 @@ defaults! {
     /// gets.
     /// Five minutes of windows: harm that begins late must not hide behind a healthy hour.
     RECENT_WINDOWS: usize = 20, "20";
+    /// The steps of a canary when nothing is said, in percent.
+    /// 5 limits the harm of a broken release, 25 shows what only load shows, at 50 both arms are
+    /// under the same load, and 100 shows that the canary carries it alone.
+    WEIGHTS: [u8; 4] = [5, 25, 50, 100], "5, 25, 50, 100";
+    /// How many of the last samples must violate a threshold to fail.
+    /// One sample may be an accident of the scrape; three of five are not.
+    THRESHOLD_FAILURES: usize = 3, "3";
+    /// How many of the last valid samples a threshold looks at.
+    /// See the number of failures.
+    THRESHOLD_OF: usize = 5, "5";
+    /// How many valid samples a threshold needs to pass.
+    /// As many as could have failed it.
+    THRESHOLD_SAMPLES: usize = 5, "5";
 }

@@ -1,1 +1,29 @@
 //! Files and objects to a `Plan`: the only parse, the only `Invalid`.
+//!
+//! [`load`] reads files. Each document becomes a tree that knows its lines (`tree`), is checked
+//! against the schema the API server has (`schema`), then against what a schema cannot say
+//! (`rules`). [`resolve`] turns a Rollout and what it refers to into what the engine understands;
+//! whatever is wrong is said with the object and the field it is in. For objects from files
+//! [`Objects::locate`] adds file and line.
+
+mod arguments;
+mod criteria;
+mod files;
+mod invalid;
+mod nearest;
+mod plan;
+mod promql;
+mod query;
+mod rules;
+mod schema;
+mod steps;
+mod tree;
+mod units;
+mod windows;
+
+pub use files::{Objects, load, load_text, shipped};
+pub use invalid::{Fault, FieldPath, Invalid, ObjectKey, Segment};
+pub use plan::{References, Resolved, resolve};
+pub use promql::Selector;
+pub use query::{CounterQuery, CounterTexts, Query, ScalarQuery, Second};
+pub use windows::Windows;

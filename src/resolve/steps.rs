@@ -1,0 +1,164 @@
+//! Strategies to steps. The same checks serve files and `resolve`.
+
+use chrono::TimeDelta;
+use tidegate_api as api;
+use tidegate_engine::defaults;
+use tidegate_engine::plan::{Step, Traffic, Weight};
+
+use super::invalid::{Fault, FieldPath, quoted};
+use super::units;
+
+/// The way to all traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Way {
+    pub(crate) traffic: Traffic,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// The way when nothing is said.
+pub(crate) fn default_way(has_routes: bool) -> Way {
+    let weights = defaults::WEIGHTS.iter().filter_map(|percent| Weight::new(*percent));
+    let steps = weights.map(|weight| Step::Weight { weight, bake: defaults::BAKE }).collect();
+    Way { traffic: traffic(has_routes), steps }
+}
+
+fn traffic(has_routes: bool) -> Traffic {
+    if has_routes { Traffic::Routes } else { Traffic::Pods }
+}
+
+/// A strategy as steps. `at`: where it stands.
+pub(crate) fn way(
+    strategy: &api::Strategy,
+    has_routes: bool,
+    at: &FieldPath,
+) -> Result<Way, Vec<Fault>> {
+    match (&strategy.canary, &strategy.blue_green) {
+        (Some(canary), None) => canary_way(canary, has_routes, &at.field("canary")),
+        (None, Some(blue_green)) => blue_green_way(blue_green, &at.field("blueGreen")),
+        (Some(_), Some(_)) => {
+            Err(vec![Fault::new(at, "both canary and blueGreen", "exactly one of them")])
+        }
+        (None, None) => {
+            Err(vec![Fault::new(at, "neither canary nor blueGreen", "exactly one of them")])
+        }
+    }
+}
+
+fn canary_way(canary: &api::Canary, has_routes: bool, at: &FieldPath) -> Result<Way, Vec<Fault>> {
+    let at = at.field("steps");
+    let mut faults = Vec::new();
+    let mut steps = Vec::new();
+    let mut before = 0;
+    for (index, step) in canary.steps.iter().enumerate() {
+        let at = at.index(index);
+        match (step.weight, &step.pause) {
+            (Some(weight), None) => {
+                let is_last = index + 1 == canary.steps.len();
+                if let Some(fault) = weight_fault(weight, before, is_last, has_routes, &at) {
+                    faults.push(fault);
+                }
+                before = before.max(weight.min(100));
+                let bake = span(step.bake.as_ref(), defaults::BAKE, &at.field("bake"));
+                match (Weight::new(weight), bake) {
+                    (Some(weight), Ok(bake)) => steps.push(Step::Weight { weight, bake }),
+                    (None, Ok(_)) => {}
+                    (_, Err(fault)) => faults.push(fault),
+                }
+            }
+            (None, Some(pause)) => {
+                if step.bake.is_some() {
+                    let found = "bake beside pause";
+                    faults.push(Fault::new(&at.field("bake"), found, "pause.duration instead"));
+                }
+                match pause_step(pause, &at.field("pause")) {
+                    Ok(step) => steps.push(step),
+                    Err(fault) => faults.push(fault),
+                }
+            }
+            (Some(_), Some(_)) => {
+                faults.push(Fault::new(&at, "both weight and pause", "exactly one of them"));
+            }
+            (None, None) => {
+                faults.push(Fault::new(&at, "neither weight nor pause", "exactly one of them"));
+            }
+        }
+    }
+    if canary.steps.is_empty() {
+        faults.push(Fault::new(&at, "an empty list", "at least 1 entry"));
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    if before < 100 {
+        steps.push(Step::Weight { weight: Weight::FULL, bake: defaults::BAKE });
+    }
+    Ok(Way { traffic: traffic(has_routes), steps })
+}
+
+fn weight_fault(
+    weight: u8,
+    before: u8,
+    is_last: bool,
+    has_routes: bool,
+    at: &FieldPath,
+) -> Option<Fault> {
+    let at = at.field("weight");
+    let found = weight.to_string();
+    if weight > 100 {
+        Some(Fault::new(&at, found, "0 to 100"))
+    } else if weight < before {
+        Some(Fault::new(&at, found, format!("at least {before}: weights never fall")))
+    } else if weight == 100 && before == 100 {
+        Some(Fault::new(&at, "100 again", "weight 100 once, as the last step"))
+    } else if weight == 100 && !is_last {
+        Some(Fault::new(&at, "100 before the last step", "weight 100 once, as the last step"))
+    } else if !has_routes && weight > 50 && weight < 100 {
+        let expected = "at most 50, or 100: without routes the weight is a share of pods";
+        Some(Fault::new(&at, found, expected))
+    } else {
+        None
+    }
+}
+
+fn blue_green_way(blue_green: &api::BlueGreen, at: &FieldPath) -> Result<Way, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut steps = Vec::new();
+    match span(blue_green.preview.as_ref(), TimeDelta::zero(), &at.field("preview")) {
+        Ok(bake) => steps.push(Step::Weight { weight: Weight::ZERO, bake }),
+        Err(fault) => faults.push(fault),
+    }
+    if let Some(pause) = &blue_green.pause {
+        match pause_step(pause, &at.field("pause")) {
+            Ok(step) => steps.push(step),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    match span(blue_green.bake.as_ref(), defaults::BAKE, &at.field("bake")) {
+        Ok(bake) => steps.push(Step::Weight { weight: Weight::FULL, bake }),
+        Err(fault) => faults.push(fault),
+    }
+    if faults.is_empty() { Ok(Way { traffic: Traffic::Switch, steps }) } else { Err(faults) }
+}
+
+fn pause_step(pause: &api::Pause, at: &FieldPath) -> Result<Step, Fault> {
+    let resume_after = match &pause.duration {
+        Some(text) => Some(span(Some(text), TimeDelta::zero(), &at.field("duration"))?),
+        None => None,
+    };
+    Ok(Step::Pause { resume_after })
+}
+
+/// A time span, or the default where nothing is said.
+pub(crate) fn span(
+    text: Option<&api::Duration>,
+    default: TimeDelta,
+    at: &FieldPath,
+) -> Result<TimeDelta, Fault> {
+    match text {
+        None => Ok(default),
+        Some(text) => units::duration(text.as_str()).ok_or_else(|| {
+            let expected = "a time span such as 90s or 1h30m, at most 366d";
+            Fault::new(at, quoted(text.as_str()), expected)
+        }),
+    }
+}
