@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod crd;
+mod fetch;
 pub mod sync;
 
 use std::io::Write as _;
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::sync::SyncArgs;
 use crate::demo::run::{self as demo, DemoArgs};
 use crate::demo::service::{self, ServiceArgs};
 
@@ -23,6 +25,8 @@ struct Cli {
 enum Command {
     /// Show the closed loop on this machine: a bad release reverted, a good one promoted
     Demo(DemoArgs),
+    /// Apply a path of a repository to the current cluster, prune, and say what differs
+    Sync(SyncArgs),
     /// Serve as a pod of the demo
     #[command(hide = true)]
     SampleService(ServiceArgs),
@@ -35,6 +39,7 @@ pub fn run() -> ExitCode {
     let Cli { command } = Cli::parse();
     let ended = match command {
         Command::Demo(args) => demo(args),
+        Command::Sync(args) => sync(args),
         Command::SampleService(args) => sample_service(args),
     };
     match ended {
@@ -51,6 +56,16 @@ fn demo(args: DemoArgs) -> Ended {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let came_true = runtime.block_on(demo::run(args))?;
     Ok(if came_true { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn sync(args: SyncArgs) -> Ended {
+    crate::git::init_tls();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(sync::run(args, fetch::checkout, &mut std::io::stdout()));
+    // A fetch that is still running has a deadline of its own; nobody waits for it.
+    runtime.shutdown_background();
+    done?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One thread is enough for a pod, and there are many of them.

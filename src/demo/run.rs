@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tidegate_engine::plan::Plan;
 use tidegate_engine::reason::Reason;
 use tidegate_engine::state::{Outcome, Phase};
@@ -200,7 +200,7 @@ impl Demo {
             {
                 load = Some(start()?);
             }
-            if now - counted >= TimeDelta::seconds(1) {
+            if now - counted >= self.pace() {
                 self.tell_traffic(counted, now);
                 counted = now;
             }
@@ -266,7 +266,9 @@ impl Demo {
             self.tell(&Event::Stage { stage: format!("{phase:?}") });
         }
         let weight = self.local.proxy.weight().percent();
-        if self.told.weight != weight {
+        // At the end of a promotion the route goes home to a Service that is the canary's: its
+        // own weight is 0 then, and nothing has moved.
+        if self.told.weight != weight && !(phase == Phase::Promoting && weight == 0) {
             self.told.weight = weight;
             self.tell(&Event::Weight { weight });
         }
@@ -288,8 +290,10 @@ impl Demo {
                 Outcome::Aborted { .. } | Outcome::Watched { .. } => {}
             }
         }
+        let pace = self.pace();
         if let Some(judgement) = &turn.judgement
-            && let Some(view) = verdict::worth_telling(judgement, &mut self.told.last_verdict, now)
+            && let Some(view) =
+                verdict::worth_telling(judgement, &mut self.told.last_verdict, now, pace)
         {
             self.tell(&Event::Verdict(view));
         }

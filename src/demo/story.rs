@@ -7,7 +7,7 @@ use tidegate_engine::state::{Outcome, Revision, State};
 
 /// Where the story is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chapter {
+pub(super) enum Chapter {
     /// v1 becomes ready and serves.
     Opening,
     /// v2 is committed, and must be reverted.
@@ -22,7 +22,7 @@ pub enum Chapter {
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cue {
+pub(super) enum Cue {
     /// Nothing.
     Wait,
     /// Commit v2.
@@ -46,22 +46,22 @@ const PATIENCE: TimeDelta = TimeDelta::seconds(90);
 
 /// Follows the state and says when to do what.
 #[derive(Debug)]
-pub struct Story {
+pub(super) struct Story {
     /// Where the story is.
-    pub chapter: Chapter,
+    pub(super) chapter: Chapter,
     since: DateTime<Utc>,
     first: Option<Revision>,
 }
 
 impl Story {
     /// Begins.
-    pub fn new(now: DateTime<Utc>) -> Self {
+    pub(super) fn new(now: DateTime<Utc>) -> Self {
         Self { chapter: Chapter::Opening, since: now, first: None }
     }
 
     /// What to do now. `serving`: v1's pods are ready and answer; `at_rest`: nothing is held, the
     /// sync has applied the tip.
-    pub fn next(&mut self, state: &State, at_rest: bool, now: DateTime<Utc>) -> Cue {
+    pub(super) fn next(&mut self, state: &State, at_rest: bool, now: DateTime<Utc>) -> Cue {
         if !at_rest && self.chapter == Chapter::Opening {
             self.since = now;
             return Cue::Wait;
@@ -117,8 +117,8 @@ fn outcome(state: &State) -> Option<&Outcome> {
 }
 
 /// How often the controller looks: as fast as the guard lane gets new samples.
-pub const TURN: Duration = Duration::from_millis(100);
+pub(super) const TURN: Duration = Duration::from_millis(100);
 /// How often the branch is pulled.
-pub const PULL: Duration = Duration::from_secs(1);
+pub(super) const PULL: Duration = Duration::from_secs(1);
 /// How often the pods are scraped.
-pub const SCRAPE: Duration = Duration::from_millis(250);
+pub(super) const SCRAPE: Duration = Duration::from_millis(250);

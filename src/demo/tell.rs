@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tidegate_engine::state::Revision;
 
-use super::report::{ArmTraffic, Event};
+use super::report::{ArmTraffic, Event, Reporter};
 use super::run::{Demo, DemoError, Ended};
 
 impl Demo {
@@ -23,20 +23,32 @@ impl Demo {
     /// Versions say more than hashes.
     pub(super) fn in_words(&self, message: &str) -> String {
         let mut words = message.to_owned();
-        for revision in self.local.revisions() {
-            words = words.replace(revision.as_str(), &self.local.version_of(&revision));
+        for (revision, version) in self.local.versions() {
+            words = words.replace(revision.as_str(), version);
         }
         words
     }
 
+    fn version_of(&self, revision: &Revision) -> String {
+        let version = self.local.versions().get(revision);
+        version.map_or_else(|| revision.as_str().to_owned(), Clone::clone)
+    }
+
     pub(super) fn version_of_stable(&self) -> String {
         let stable = self.control.as_ref().and_then(|control| control.state.stable.as_ref());
-        stable.map_or_else(String::new, |stable| self.local.version_of(&stable.revision))
+        stable.map_or_else(String::new, |stable| self.version_of(&stable.revision))
     }
 
     fn canary(&self) -> Option<Revision> {
         let control = self.control.as_ref()?;
         control.state.trial.as_ref().map(|trial| trial.canary.clone())
+    }
+
+    /// How often numbers are told: a view that is drawn over takes every one, lines are for
+    /// reading.
+    pub(super) fn pace(&self) -> TimeDelta {
+        let lines = matches!(self.reporter, Reporter::Plain);
+        if lines { TimeDelta::seconds(4) } else { TimeDelta::seconds(1) }
     }
 
     /// Traffic of both versions, as the clients saw it.
@@ -47,7 +59,7 @@ impl Demo {
             version,
         };
         let stable = arm(self.version_of_stable());
-        let canary = self.canary().map(|canary| arm(self.local.version_of(&canary)));
+        let canary = self.canary().map(|canary| arm(self.version_of(&canary)));
         self.tell(&Event::Traffic { stable, canary });
     }
 

@@ -5,17 +5,16 @@ use tidegate_engine::judge::{self, Judgement, MetricView, Verdict};
 
 use super::report::{Evidence, VerdictView};
 
-/// How often numbers are told while the verdict stays the same.
-const EVERY: TimeDelta = TimeDelta::seconds(1);
-
-/// The judgement for people, once a second; `last` is when one was told before.
-pub fn worth_telling(
+/// The judgement for people, every so often while the verdict stays the same; `last` is when one
+/// was told before.
+pub(super) fn worth_telling(
     judgement: &Judgement,
     last: &mut Option<DateTime<Utc>>,
     now: DateTime<Utc>,
+    every: TimeDelta,
 ) -> Option<VerdictView> {
     let certain = matches!(judgement.verdict, Verdict::Fail(_));
-    if !certain && last.is_some_and(|last| now - last < EVERY) {
+    if !certain && last.is_some_and(|last| now - last < every) {
         return None;
     }
     *last = Some(now);

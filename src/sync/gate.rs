@@ -2,7 +2,8 @@
 //!
 //! In a cluster the API server does this by the policies of the chart, whoever writes. Here it is
 //! the same rule on the same write, so that a sync behaves on one machine as it does there:
-//! a changed template of a gated Deployment is paused, and a held Service keeps its selector.
+//! a changed template of a gated Deployment is paused, a held Service keeps its selector and a held
+//! route its rules.
 
 use serde_json::{Value, json};
 
@@ -19,7 +20,8 @@ pub fn admission(manager: &str, old: &Value, new: Value) -> Value {
     }
     match new.get("kind").and_then(Value::as_str) {
         Some("Deployment") => gate(old, new),
-        Some("Service") => hold_selector(old, new),
+        Some("Service") => hold(old, new, "selector"),
+        Some("HTTPRoute") => hold(old, new, "rules"),
         _ => new,
     }
 }
@@ -40,15 +42,16 @@ fn gate(old: &Value, new: Value) -> Value {
     new
 }
 
-fn hold_selector(old: &Value, new: Value) -> Value {
+/// A held object keeps a field of its `spec`.
+fn hold(old: &Value, new: Value, field: &str) -> Value {
     if metadata_entry(old, "labels", HELD_LABEL).is_none() {
         return new;
     }
     let mut new = keep_label(old, new, HELD_LABEL);
-    if let Some(selector) = old.pointer("/spec/selector")
+    if let Some(held) = old.pointer(&format!("/spec/{field}"))
         && let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut)
     {
-        spec.insert("selector".to_owned(), selector.clone());
+        spec.insert(field.to_owned(), held.clone());
     }
     new
 }

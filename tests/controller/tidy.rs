@@ -104,24 +104,30 @@ fn every_file_is_part_of_a_crate() {
         let is_root = matches!(name.as_str(), "lib" | "main");
         let (module, parents) = if name == "mod" {
             let module = dir.file_name().unwrap().to_string_lossy().into_owned();
-            (module, vec![dir.parent().unwrap().join("mod.rs"), dir.parent().unwrap().join("lib.rs")])
+            (
+                module,
+                vec![dir.parent().unwrap().join("mod.rs"), dir.parent().unwrap().join("lib.rs")],
+            )
         } else {
-            (name.clone(), vec![
-                dir.join("mod.rs"),
-                dir.join("lib.rs"),
-                dir.parent().unwrap().join(format!(
-                    "{}.rs",
-                    dir.file_name().unwrap().to_string_lossy()
-                )),
-            ])
+            (
+                name.clone(),
+                vec![
+                    dir.join("mod.rs"),
+                    dir.join("lib.rs"),
+                    dir.parent()
+                        .unwrap()
+                        .join(format!("{}.rs", dir.file_name().unwrap().to_string_lossy())),
+                ],
+            )
         };
         let named = all.iter().any(|(other, text)| {
-            parents.contains(other) && text.lines().any(|line| {
-                line.trim_start_matches("pub ")
-                    .trim_start_matches("pub(crate) ")
-                    .trim_start_matches("pub(super) ")
-                    == format!("mod {module};")
-            })
+            parents.contains(other)
+                && text.lines().any(|line| {
+                    line.trim_start_matches("pub ")
+                        .trim_start_matches("pub(crate) ")
+                        .trim_start_matches("pub(super) ")
+                        == format!("mod {module};")
+                })
         });
         if !is_root && !named {
             orphans.push(short(path));
@@ -160,7 +166,8 @@ fn the_arrows_point_one_way() {
 
 #[test]
 fn the_product_stands_alone() {
-    let words = ["../shar".to_owned() + "ed", "proto".to_owned() + "types/", "resea".to_owned() + "rch/"];
+    let words =
+        ["../shar".to_owned() + "ed", "proto".to_owned() + "types/", "resea".to_owned() + "rch/"];
     let mut found = Vec::new();
     for (path, text) in sources() {
         for (number, line) in text.lines().enumerate() {

@@ -43,8 +43,8 @@ impl Local {
                 self.api.delete(&service_ref(CANARY), None)?;
                 Ok(())
             }
-            Effect::Restore { revision } => self.restore(revision),
-            Effect::Unpause => self.unpause(),
+            Effect::Restore { revision, over } => self.restore(revision, over),
+            Effect::Unpause { revision } => self.unpause(revision),
             Effect::Revert(order) => {
                 self.revert_in_background(order);
                 Ok(())
@@ -142,23 +142,33 @@ impl Local {
         }
     }
 
-    fn restore(&self, revision: &Revision) -> Result<(), LocalError> {
+    /// Only over the template it was decided on: somebody may have been faster.
+    fn restore(&self, revision: &Revision, over: &Revision) -> Result<(), LocalError> {
         let Some(set) = self.sets.get(revision) else {
             return Err(LocalError::Object(format!("{revision} has no set to restore from")));
         };
-        // A merge patch leaves what it does not name: replace the template as a whole.
-        let live = objects::deployment(&self.api)
-            .ok_or_else(|| LocalError::Object("the Deployment is gone".to_owned()))?;
+        let Some(live) = self.deployment_with(over)? else { return Ok(()) };
+        // A merge patch leaves what it does not name: the template is replaced as a whole.
         let patch = replacement(&objects::template(&live)?, &set.template);
         self.patch(&deployment_ref(), &json!({"spec": {"template": patch}}))
     }
 
-    fn unpause(&self) -> Result<(), LocalError> {
+    fn unpause(&self, revision: &Revision) -> Result<(), LocalError> {
+        if self.deployment_with(revision)?.is_none() {
+            return Ok(());
+        }
         self.patch(&deployment_ref(), &json!({"spec": {"paused": null}}))
     }
 
+    /// The Deployment, if its template is this revision's.
+    fn deployment_with(&self, revision: &Revision) -> Result<Option<Value>, LocalError> {
+        let Some(live) = objects::deployment(&self.api) else { return Ok(None) };
+        let is_it = objects::revision_of(&objects::template(&live)?) == *revision;
+        Ok(is_it.then_some(live))
+    }
+
+    /// Services first, so that nothing points at pods that may go.
     fn release(&self) -> Result<(), LocalError> {
-        self.unpause()?;
         self.pin(None)?;
         self.route_home()?;
         self.hold(false)

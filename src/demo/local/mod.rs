@@ -60,6 +60,8 @@ pub struct Local {
     sets: BTreeMap<Revision, Set>,
     /// The revision that the Deployment controller took as its newest.
     adopted: Option<Revision>,
+    /// Every revision that was seen, by the tag of its image.
+    versions: BTreeMap<Revision, String>,
     /// The revision that the sync applied last.
     pub deployed: Option<GitRevision>,
     /// The config repository, for reverts.
@@ -91,6 +93,7 @@ impl Local {
             pods,
             sets: BTreeMap::new(),
             adopted: None,
+            versions: BTreeMap::new(),
             deployed: None,
             repository,
             revert: Arc::default(),
@@ -125,6 +128,9 @@ impl Local {
         let template = objects::template(&deployment)?;
         let revision = revision_of(&template);
         let replicas = objects::replicas(&deployment);
+        if let Some(tag) = objects::image_tag(&template) {
+            self.versions.insert(revision.clone(), tag.to_owned());
+        }
         if !objects::is_paused(&deployment) {
             let set = self.sets.entry(revision.clone()).or_insert_with(|| Set {
                 template,

@@ -73,6 +73,12 @@ pub(super) fn template(deployment: &Value) -> Result<Value, LocalError> {
         .ok_or_else(|| LocalError::Object("the Deployment has no spec.template".to_owned()))
 }
 
+/// The tag of the first container's image.
+pub(super) fn image_tag(template: &Value) -> Option<&str> {
+    let image = template.pointer("/spec/containers/0/image")?.as_str()?;
+    image.rsplit_once(':').map(|(_, tag)| tag)
+}
+
 pub(super) fn replicas(deployment: &Value) -> u32 {
     deployment
         .pointer("/spec/replicas")

@@ -108,18 +108,8 @@ impl Local {
             && self.sets.keys().all(|revision| Some(revision) == self.adopted.as_ref())
     }
 
-    /// The revisions that have pods.
-    pub fn revisions(&self) -> Vec<Revision> {
-        self.sets.keys().cloned().collect()
-    }
-
-    /// The tag of a revision's image; the revision itself when it has no pods any more.
-    pub fn version_of(&self, revision: &Revision) -> String {
-        let image = self.sets.get(revision).and_then(|set| {
-            set.template.pointer("/spec/containers/0/image").and_then(serde_json::Value::as_str)
-        });
-        image
-            .and_then(|image| image.rsplit_once(':'))
-            .map_or_else(|| revision.as_str().to_owned(), |(_, tag)| tag.to_owned())
+    /// Every revision that was seen, with the tag of its image.
+    pub fn versions(&self) -> &std::collections::BTreeMap<Revision, String> {
+        &self.versions
     }
 }

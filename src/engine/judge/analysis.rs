@@ -83,7 +83,7 @@ impl Bounds {
     /// Probabilities above 0, at most .5.
     pub fn new(false_rollback: f64, wrong_promote: f64) -> Result<Self, InvalidAnalysis> {
         for bound in [false_rollback, wrong_promote] {
-            if !(bound >= 1e-12 && bound <= 0.5) {
+            if !(1e-12..=0.5).contains(&bound) {
                 return Err(InvalidAnalysis::Bound { bound });
             }
         }

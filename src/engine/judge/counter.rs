@@ -113,8 +113,8 @@ impl Counter {
 
 /// The evidence lane's windows up to `until`.
 ///
-/// A window ends when every pod has a recent reading; where one has not, the window goes on, so that
-/// nothing is lost and nothing is taken for zero.
+/// A window ends when every pod has a recent reading; where one has not, the window goes on, so
+/// that nothing is lost and nothing is taken for zero.
 pub fn windows(pods: &[Pod], spacing: &Spacing, until: DateTime<Utc>) -> Vec<Window> {
     let lines: Vec<_> = pods.iter().map(|pod| Line::of(pod, spacing.since)).collect();
     let mut found = Vec::new();
@@ -123,10 +123,10 @@ pub fn windows(pods: &[Pod], spacing: &Spacing, until: DateTime<Utc>) -> Vec<Win
     for _ in 0..=MOST {
         let Some(at) = end.filter(|at| *at <= until) else { break };
         let values: Option<Vec<_>> = lines.iter().map(|line| line.value(at, spacing)).collect();
-        if let Some(values) = values {
-            if let Some(before) = last.replace(values.clone()) {
-                found.push(between(&lines, &before, &values, at));
-            }
+        if let Some(values) = values
+            && let Some(before) = last.replace(values.clone())
+        {
+            found.push(between(&lines, &before, &values, at));
         }
         end = at.checked_add_signed(spacing.window).filter(|next| *next > at);
     }
@@ -205,7 +205,7 @@ impl<'a> Line<'a> {
     fn value(&self, at: DateTime<Utc>, spacing: &Spacing) -> Option<Counts> {
         let last = self.last(at);
         let begin = self.pod.created.max(spacing.since);
-        let (read, counts) = last.unwrap_or((begin, Counts::default()));
+        let (read, counts) = last.unwrap_or_else(|| (begin, Counts::default()));
         let age = at - read;
         let is_fresh = age <= spacing.stale && (last.is_some() || self.from_zero);
         let is_gone = self.pod.gone.is_some_and(|gone| gone <= at);

@@ -2,17 +2,50 @@
 //!
 //! Two lanes. The *guard lane* looks at every new sample against a limit no release may exceed; it
 //! says Fail, or nothing. The *evidence lane* compares both arms window by window; it alone says
-//! Pass. Everything is recomputed from all samples since the canary was ready: the same samples give
-//! the same verdict, whoever asks and whenever. See [`evidence`] for why one may look at any time.
+//! Pass. Everything is recomputed from all samples since the canary was ready: the same samples
+//! give the same verdict, whoever asks and whenever. See [`evidence`] for why one may look at any
+//! time.
 //!
-//! Errors: `sum of w_i E_i >= 1/false_rollback` is Fail, with weights that sum to 1 over the lanes of
-//! all ratios. Each criterion passes by itself with probability at most `wrong_promote` when it is
-//! beyond its margin; all must, so that together they pass no more often. Thresholds have no stated
-//! error rate.
+//! Errors: `sum of w_i E_i >= 1/false_rollback` is Fail, with weights that sum to 1 over the lanes
+//! of all ratios. Each criterion passes by itself with probability at most `wrong_promote` when it
+//! is beyond its margin; all must, so that together they pass no more often. Thresholds have no
+//! stated error rate.
+//!
+//! ```
+//! use chrono::{DateTime, TimeDelta};
+//! use tidegate_engine::judge::{
+//!     Analysis, Context, CountSeries, Counts, Criterion, GuardSample, Kind, Lane, Ratio, Samples,
+//!     Series, Verdict, judge,
+//! };
+//!
+//! let since = DateTime::UNIX_EPOCH;
+//! let analysis = Analysis {
+//!     criteria: vec![Criterion {
+//!         name: "errors".to_owned(),
+//!         weight: None,
+//!         kind: Kind::Ratio(Ratio::ERRORS),
+//!     }],
+//!     ..Analysis::default()
+//! };
+//! let at = since + TimeDelta::seconds(2);
+//! let sample = GuardSample {
+//!     at,
+//!     canary: Some(Counts { total: 4, bad: 4 }),
+//!     stable: Some(Counts { total: 36, bad: 0 }),
+//! };
+//! let mut samples = Samples::empty(since);
+//! let series = CountSeries { guard: vec![sample], ..CountSeries::default() };
+//! samples.series.insert("errors".to_owned(), Series::Counts(series));
+//!
+//! let context = Context { now: at, share: 0.1, plan_time: TimeDelta::hours(1) };
+//! let judgement = judge(&analysis, &samples, &context);
+//! assert!(matches!(judgement.verdict, Verdict::Fail(failure) if failure.lane == Lane::Guard));
+//! ```
 
 mod analysis;
 pub mod counter;
 pub mod evidence;
+mod opinion;
 mod ratio;
 mod samples;
 mod threshold;
@@ -30,8 +63,8 @@ pub use samples::{CountSeries, Counts, GuardSample, History, Samples, Series, Wi
 pub use verdict::{Failure, Lane, Unclear, Verdict};
 pub use view::{Evidence, MetricView, Standing};
 
-use crate::defaults;
 use evidence::log_add;
+use opinion::{Opinion, Weights};
 
 /// What the judge must know beside the samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,7 +91,8 @@ pub struct Judgement {
 /// What all samples say together.
 ///
 /// Fail > Inconclusive (stable breaks the limit too) > Error > `NeedMoreData` > Pass. Nothing is
-/// concluded from data that is not there: without samples it is `NeedMoreData`, after a grace Error.
+/// concluded from data that is not there: without samples it is `NeedMoreData`, after a grace
+/// Error.
 pub fn judge(analysis: &Analysis, samples: &Samples, context: &Context) -> Judgement {
     let weights = Weights::of(analysis);
     let mut opinions: Vec<_> = analysis
@@ -69,210 +103,6 @@ pub fn judge(analysis: &Analysis, samples: &Samples, context: &Context) -> Judge
     let verdict = combine(&mut opinions, analysis);
     let metrics = opinions.into_iter().map(|opinion| opinion.view).collect();
     Judgement { verdict, metrics }
-}
-
-/// The criteria's parts of the false-rollback bound.
-struct Weights {
-    evidence: f64,
-    guard: f64,
-    bound: f64,
-}
-
-impl Weights {
-    fn of(analysis: &Analysis) -> Self {
-        let (mut evidence, mut guard) = (0.0, 0.0);
-        for criterion in &analysis.criteria {
-            if let Kind::Ratio(ratio) = &criterion.kind {
-                evidence += weight(criterion);
-                guard += if ratio.guard.is_some() { weight(criterion) } else { 0.0 };
-            }
-        }
-        Self { evidence, guard, bound: analysis.bounds.false_rollback() }
-    }
-
-    /// The logarithm of a criterion's part in a lane.
-    fn part(&self, criterion: &Criterion, lane: Lane) -> f64 {
-        let guards = if self.guard > 0.0 { defaults::GUARD_PART } else { 0.0 };
-        match lane {
-            Lane::Guard => (guards * weight(criterion) / self.guard).ln(),
-            Lane::Evidence => ((1.0 - guards) * weight(criterion) / self.evidence).ln(),
-        }
-    }
-
-    /// How much evidence in one lane is a Fail by itself.
-    fn limit(&self, criterion: &Criterion, lane: Lane) -> f64 {
-        -self.bound.ln() - self.part(criterion, lane)
-    }
-}
-
-fn weight(criterion: &Criterion) -> f64 {
-    // Bounded, so that a sum of weights is a number too.
-    criterion.weight.filter(|weight| *weight > 0.0).map_or(1.0, |weight| weight.clamp(1e-6, 1e6))
-}
-
-/// What one criterion says for itself.
-struct Opinion {
-    view: MetricView,
-    /// Weighted evidence, in logarithms, with what it would be a Fail of.
-    terms: Vec<(f64, Failure)>,
-    /// A Fail that is not a matter of evidence.
-    failure: Option<Failure>,
-    /// What is wrong with the data.
-    error: Option<String>,
-}
-
-impl Opinion {
-    fn of(
-        criterion: &Criterion,
-        weights: &Weights,
-        analysis: &Analysis,
-        samples: &Samples,
-        context: &Context,
-    ) -> Self {
-        let mut opinion = Self {
-            view: MetricView::new(&criterion.name),
-            terms: Vec::new(),
-            failure: None,
-            error: None,
-        };
-        let missing = Missing { since: samples.since, grace: analysis.grace, context };
-        match (&criterion.kind, samples.series.get(&criterion.name)) {
-            (_, None) => opinion.error = missing.beyond_grace("no data", None),
-            (_, Some(Series::Unavailable { message })) => opinion.error = Some(message.clone()),
-            (Kind::Ratio(ratio), Some(Series::Counts(series))) => {
-                let finding = ratio::find(ratio, series, samples.since, analysis.bounds, context);
-                opinion.error = missing.arms(&finding);
-                opinion.compare(criterion, weights, analysis.bounds, ratio, &finding);
-            }
-            (Kind::Threshold(threshold), Some(Series::Scalar(values))) => {
-                let finding = threshold::find(*threshold, values, samples.since);
-                opinion.error = missing.beyond_grace("no value", finding.seen);
-                opinion.measure(*threshold, &finding);
-            }
-            (Kind::Ratio(_), Some(Series::Scalar(_))) => {
-                opinion.error = Some("got values where counts were asked for".to_owned());
-            }
-            (Kind::Threshold(_), Some(Series::Counts(_))) => {
-                opinion.error = Some("got counts where values were asked for".to_owned());
-            }
-        }
-        if opinion.error.is_some()
-            && matches!(opinion.view.standing, Standing::Pass | Standing::NeedMoreData)
-        {
-            opinion.view.standing = Standing::Error;
-        }
-        opinion
-    }
-
-    fn compare(
-        &mut self,
-        criterion: &Criterion,
-        weights: &Weights,
-        bounds: Bounds,
-        ratio: &Ratio,
-        finding: &ratio::Finding,
-    ) {
-        let view = &mut self.view;
-        view.canary = Some(finding.canary);
-        view.stable = Some(finding.stable);
-        view.canary_rate = finding.canary.rate();
-        view.stable_rate = finding.stable.rate();
-        view.ratio =
-            view.canary_rate.zip(view.stable_rate.filter(|s| *s > 0.0)).map(|(c, s)| c / s);
-        // Evidence that does not count because the rates are not apart is not shown as if it did.
-        let shown = if finding.worse { finding.regression } else { finding.regression.min(0.0) };
-        let limit = weights.limit(criterion, Lane::Evidence);
-        view.regression = Some(Evidence { log_e: shown, limit });
-        view.safety = Some(Evidence { log_e: finding.safety, limit: -bounds.wrong_promote().ln() });
-        view.required = Some(finding.required);
-        view.proven = finding.proven;
-        view.dispersion = finding.dispersion;
-        if !finding.passed {
-            view.requests_needed = finding.needed.and_then(whole);
-            view.eta = finding.needed.and_then(|needed| time(needed / finding.rate));
-        }
-        view.standing = if finding.passed { Standing::Pass } else { Standing::NeedMoreData };
-        if finding.worse {
-            let weighted = finding.regression + weights.part(criterion, Lane::Evidence);
-            let message = format!(
-                "{}: {}, more than {}; evidence {}",
-                criterion.name,
-                view.comparison(),
-                ratio.fail,
-                Evidence { log_e: finding.regression, limit },
-            );
-            self.terms.push((weighted, self.failure(Lane::Evidence, message)));
-        }
-        if let Some(guard) = finding.guard {
-            self.guard(criterion, weights, &guard);
-        }
-    }
-
-    fn guard(&mut self, criterion: &Criterion, weights: &Weights, guard: &ratio::Guard) {
-        let limit = weights.limit(criterion, Lane::Guard);
-        let evidence = Evidence { log_e: guard.canary, limit };
-        self.view.guard = Some(evidence);
-        self.view.hard_limit = Some(guard.limit);
-        if guard.stable >= -defaults::ENVIRONMENT_BOUND.ln() {
-            // Not the release's doing: the relative comparison still counts, the limit does not.
-            self.view.standing = Standing::EnvironmentUnhealthy;
-            return;
-        }
-        let message = format!(
-            "{}: canary {} above the limit of {}; evidence {evidence}",
-            criterion.name,
-            view::of_requests(guard.counts),
-            view::percent(guard.limit),
-        );
-        let weighted = guard.canary + weights.part(criterion, Lane::Guard);
-        self.terms.push((weighted, self.failure(Lane::Guard, message)));
-    }
-
-    fn measure(&mut self, threshold: Threshold, finding: &threshold::Finding) {
-        self.view.value = finding.latest;
-        let wanted = format!("{} {}", threshold.op().as_str(), threshold.limit());
-        let latest = finding.latest.map_or_else(|| "no value".to_owned(), |v| v.to_string());
-        let mut text = format!("{}: {latest}, wanted {wanted}", self.view.name);
-        if finding.failed {
-            let (failures, of) = (threshold.failures(), threshold.of());
-            text.push_str(&format!("; violated {failures} times among {of} samples"));
-            self.failure = Some(self.failure(Lane::Evidence, text.clone()));
-            self.view.standing = Standing::Fail;
-        } else if finding.passed {
-            self.view.standing = Standing::Pass;
-        } else {
-            let (have, need) = (finding.satisfied, threshold.min_samples());
-            text.push_str(&format!("; {have} of {need} good samples"));
-        }
-        self.view.text = text;
-    }
-
-    fn failure(&self, lane: Lane, message: String) -> Failure {
-        Failure { lane, metric: self.view.name.clone(), message }
-    }
-}
-
-/// When data that is not there is an error.
-struct Missing<'a> {
-    since: DateTime<Utc>,
-    grace: TimeDelta,
-    context: &'a Context,
-}
-
-impl Missing<'_> {
-    fn beyond_grace(&self, what: &str, seen: Option<DateTime<Utc>>) -> Option<String> {
-        let silence = self.context.now - seen.unwrap_or(self.since);
-        (silence > self.grace).then(|| format!("{what} for {}", view::duration(silence)))
-    }
-
-    /// An arm that gets no traffic need not have series; one that gets some must.
-    fn arms(&self, finding: &ratio::Finding) -> Option<String> {
-        let canary = (self.context.share > 0.0)
-            .then(|| self.beyond_grace("no series of the canary", finding.canary_seen));
-        let stable = (self.context.share < 1.0)
-            .then(|| self.beyond_grace("no series of stable", finding.stable_seen));
-        canary.flatten().or_else(|| stable.flatten())
-    }
 }
 
 fn combine(opinions: &mut [Opinion], analysis: &Analysis) -> Verdict {
@@ -343,24 +173,9 @@ fn failure(opinions: &[Opinion], bounds: Bounds) -> Option<Failure> {
     heaviest.map(|(_, failure)| failure.clone()).or(plain)
 }
 
-/// Whole requests, rounded up. `None`: more than anybody will send.
-fn whole(requests: f64) -> Option<u64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be between 0 and 10^15"
-    )]
-    (0.0..1e15).contains(&requests).then(|| requests.ceil() as u64)
-}
-
-/// `None`: longer than a year, which is no plan.
-fn time(seconds: f64) -> Option<TimeDelta> {
-    const YEAR: f64 = 365.0 * 86_400.0;
-    #[expect(clippy::cast_possible_truncation, reason = "checked to be below a year")]
-    (0.0..YEAR).contains(&seconds).then(|| TimeDelta::milliseconds((seconds * 1000.0) as i64))
-}
-
 #[cfg(test)]
 mod monte_carlo;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ pub(super) struct Finding {
     pub(super) guard: Option<Guard>,
     /// Evidence of safety, at its highest, for the margin that must be proven.
     pub(super) safety: f64,
-    /// The margin that must be proven.
+    /// The margin that must be proven; after a pass the tightest that is.
     pub(super) required: Margin,
     /// The tightest margin that is proven.
     pub(super) proven: Option<Margin>,
@@ -187,11 +187,15 @@ impl Fold {
     }
 
     fn proven(&self) -> Option<Margin> {
+        self.proven_rung().map(|rung| rung.margin)
+    }
+
+    /// The tightest margin that is proven.
+    fn proven_rung(&self) -> Option<&Rung> {
         self.tighter
             .iter()
             .chain(std::iter::once(&self.widest))
             .find(|rung| rung.best >= self.limit)
-            .map(|rung| rung.margin)
     }
 
     /// The tightest margin the traffic affords; the widest when it affords none.
@@ -244,7 +248,9 @@ impl Fold {
     }
 
     fn finish(self, guard: Option<Guard>) -> Finding {
-        let required = self.required();
+        // Once passed, what was proven is what had to be.
+        let proven = self.proven_rung().filter(|_| self.passed);
+        let required = proven.unwrap_or_else(|| self.required());
         let whole = self.needed(required.margin);
         let growth = self.growth(required.margin);
         let needed = whole.filter(|_| !self.passed).map(|whole| {
@@ -315,7 +321,7 @@ fn guard(ratio: &Ratio, series: &CountSeries, since: DateTime<Utc>) -> Option<Gu
         stable.cumulative(sample.stable);
     }
     if series.guard.is_empty() {
-        for window in series.windows.iter() {
+        for window in &series.windows {
             if window.end > last {
                 last = window.end;
                 canary.increment(window.canary.unwrap_or_default());

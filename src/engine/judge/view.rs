@@ -31,7 +31,7 @@ pub struct MetricView {
     pub guard: Option<Evidence>,
     /// The hard limit: a rate. `None`: there is none.
     pub hard_limit: Option<f64>,
-    /// What must be proven. `None`: not a ratio.
+    /// What must be proven; after a pass the tightest that is. `None`: not a ratio.
     pub required: Option<Margin>,
     /// The tightest margin that is proven: "proven no worse than". `None`: none.
     pub proven: Option<Margin>,
@@ -131,11 +131,10 @@ impl MetricView {
 
     /// The line for people, from everything else.
     pub(super) fn describe(&mut self) {
-        let mut text = format!("{}: {}.", self.name, self.comparison());
-        if let (Some(regression), Some(safety)) = (self.regression, self.safety) {
-            text.push_str(&format!(" Evidence of regression {regression}, of safety {safety}"));
-        }
-        text.push_str(&match self.standing {
+        let evidence = self.regression.zip(self.safety).map(|(regression, safety)| {
+            format!(" Evidence of regression {regression}, of safety {safety}")
+        });
+        let standing = match self.standing {
             Standing::Pass => " -> PASS".to_owned(),
             Standing::Fail => " -> FAIL".to_owned(),
             Standing::NeedMoreData => format!(" -> NEED MORE DATA{}", self.forecast()),
@@ -143,15 +142,20 @@ impl MetricView {
                 " -> HOLD: stable breaks the hard limit too".to_owned()
             }
             Standing::Error => " -> ERROR".to_owned(),
-        });
-        if let Some(proven) = self.proven {
-            text.push_str(&format!(". Proven no worse than {proven}"));
-        }
-        if let Some(dispersion) = self.dispersion {
-            text.push_str(&format!(". Dispersion {dispersion:.1}"));
-        }
-        text.push('.');
-        self.text = text;
+        };
+        let proven = self.proven.map(|proven| format!(". Proven no worse than {proven}"));
+        let dispersion = self.dispersion.map(|dispersion| format!(". Dispersion {dispersion:.1}"));
+        self.text = [
+            Some(format!("{}: {}.", self.name, self.comparison())),
+            evidence,
+            Some(standing),
+            proven,
+            dispersion,
+            Some(".".to_owned()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
     }
 
     fn forecast(&self) -> String {
@@ -184,7 +188,7 @@ pub(super) fn percent(rate: f64) -> String {
     match percent {
         _ if percent == 0.0 => "0 %".to_owned(),
         _ if percent >= 10.0 => format!("{percent:.0} %"),
-        _ if percent >= 1.0 => format!("{percent:.1} %"),
+        _ if percent >= 1.0 => format!("{} %", (percent * 10.0).round() / 10.0),
         _ if percent >= 0.1 => format!("{percent:.2} %"),
         _ => format!("{percent:.3} %"),
     }
@@ -245,6 +249,7 @@ mod tests {
             (0.0, "0 %"),
             (0.331, "33 %"),
             (0.0123, "1.2 %"),
+            (0.05, "5 %"),
             (0.00383, "0.38 %"),
             (1e-5, "0.001 %"),
         ] {
@@ -259,7 +264,8 @@ mod tests {
     #[test]
     fn a_bar_is_never_out_of_its_frame() {
         let bar = |log_e| Evidence { log_e, limit: 3.0 }.progress();
-        assert_eq!([bar(-5.0), bar(1.5), bar(9.0)], [0.0, 0.5, 1.0]);
-        assert_eq!(bar(f64::NEG_INFINITY), 0.0);
+        for (log_e, percent) in [(-5.0, "0"), (1.5, "50"), (9.0, "100"), (f64::NEG_INFINITY, "0")] {
+            assert_eq!(format!("{:.0}", bar(log_e) * 100.0), percent);
+        }
     }
 }

@@ -82,8 +82,8 @@ impl LikelihoodRatio {
     }
 }
 
-/// Stable's rate at the point of the line `canary = relative * stable + absolute` where the expected
-/// log-likelihood under the alternative `(canary, stable)` is highest, by bisection of its
+/// Stable's rate at the point of the line `canary = relative * stable + absolute` where the
+/// expected log-likelihood under the alternative `(canary, stable)` is highest, by bisection of its
 /// derivative `n_c rho (c - q)/(q(1-q)) + n_s (s - m)/(m(1-m))`.
 pub(super) fn project(
     canary: f64,
@@ -94,6 +94,7 @@ pub(super) fn project(
 ) -> f64 {
     const TINY: f64 = 1e-12;
     let on_line = (canary - absolute) / relative;
+    #[expect(clippy::manual_clamp, reason = "`clamp` keeps what is not a number, these do not")]
     let highest = ((1.0 - TINY - absolute) / relative).min(1.0 - TINY).max(TINY);
     let mut low = stable.min(on_line).clamp(TINY, highest);
     let mut high = stable.max(on_line).clamp(TINY, highest);

@@ -3,10 +3,11 @@
 use statrs::function::beta::{checked_beta_reg, ln_beta};
 use statrs::function::gamma::{checked_gamma_ur, ln_gamma};
 
-/// The logarithm of the evidence that the canary's share of all errors is above `share`, from totals.
+/// The logarithm of the evidence that the canary's share of all errors is above `share`, from
+/// totals.
 ///
-/// The share under the alternative is Beta(`a`, `b`) cut off below `share`. With `share` a limit and
-/// `canary` and `stable` the bad and the good requests of one arm, it is the evidence against
+/// The share under the alternative is Beta(`a`, `b`) cut off below `share`. With `share` a limit
+/// and `canary` and `stable` the bad and the good requests of one arm, it is the evidence against
 /// "rate <= limit". `None` for arguments out of range, and where an incomplete beta function is too
 /// small for an `f64`.
 pub fn beta_mixture(canary: u64, stable: u64, share: f64, a: f64, b: f64) -> Option<f64> {

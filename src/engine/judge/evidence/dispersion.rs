@@ -8,8 +8,8 @@ const PRIOR: f64 = 20.0;
 /// Quasi-Poisson dispersion between stable's pods within one window: shocks that hit all pods alike
 /// cancel, bursts on single pods do not.
 ///
-/// `max(1, (20 + sum of (X_i - K n_i/N)^2 / (K n_i/N)) / (20 + degrees of freedom))` where `K` and `N`
-/// are a window's sums over its pods.
+/// `max(1, (20 + sum of (X_i - K n_i/N)^2 / (K n_i/N)) / (20 + degrees of freedom))` where `K` and
+/// `N` are a window's sums over its pods.
 #[derive(Clone, Debug, Default)]
 pub struct Dispersion {
     squares: f64,

@@ -14,9 +14,9 @@ const FRACTIONS: [f64; 10] = [0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0
 /// For an alternative ratio `R = r * relative` a window multiplies by
 /// `a^X_c * b^X_s * exp(-absolute * n_c * (a - 1))` with
 /// `a = R (n_c rho + n_s) / (rho (n_c R + n_s))` and `b = (n_c rho + n_s) / (n_c R + n_s)`, so that
-/// `n_c rho (a - 1) + n_s (b - 1) = 0`. Since `E[a^X] <= exp(n p (a - 1))` for Poisson and Bernoulli
-/// errors, the expectation is at most 1 whatever stable's rate does. After Lindon and Malek,
-/// "Anytime-valid inference for multinomial count data", 2022.
+/// `n_c rho (a - 1) + n_s (b - 1) = 0`. Since `E[a^X] <= exp(n p (a - 1))` for Poisson and
+/// Bernoulli errors, the expectation is at most 1 whatever stable's rate does. After Lindon and
+/// Malek, "Anytime-valid inference for multinomial count data", 2022.
 ///
 /// Errors that come in bursts break it: it is for reports, [`BlockShare`] is for verdicts.
 #[derive(Clone, Debug)]
@@ -65,8 +65,9 @@ pub(super) fn ratio_factor(block: &Block, relative: f64, absolute: f64, r: f64) 
 /// The canary's share of a window's errors, `S = X_c / (X_c + X_s)`, is at most
 /// `pi = n_c rho / (n_c rho + n_s)` in expectation when errors come in clusters of the same kind in
 /// both arms. A window multiplies by `1 - f + f S / pi`, averaged over fractions `f`. A burst that
-/// stays within one window is one vote, however many requests it hits; windows without errors do not
-/// count. One window wins at most `1/pi`: even a total outage takes a few, hence the guard lane.
+/// stays within one window is one vote, however many requests it hits; windows without errors do
+/// not count. One window wins at most `1/pi`: even a total outage takes a few, hence the guard
+/// lane.
 #[derive(Clone, Debug)]
 pub struct BlockShare {
     relative: f64,

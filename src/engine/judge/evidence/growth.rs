@@ -22,9 +22,8 @@ pub fn fail_growth(canary: f64, stable: f64, load: f64, relative: f64, absolute:
 
 /// Evidence for a Pass per canary request, in nats; arguments as for [`fail_growth`].
 ///
-/// The maximum over `a` in (0, 1) of
-/// `p_c ln a + k p_s ln(1 + rho (1 - a)/k) + absolute (1 - a)`. 0 where the canary is not within the
-/// margin.
+/// The maximum over `a` in (0, 1) of `p_c ln a + k p_s ln(1 + rho (1 - a)/k) + absolute (1 - a)`. 0
+/// where the canary is not within the margin.
 pub fn pass_growth(canary: f64, stable: f64, load: f64, relative: f64, absolute: f64) -> f64 {
     maximum(|a| {
         let spare = 1.0 - a;

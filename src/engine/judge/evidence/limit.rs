@@ -5,7 +5,8 @@ use crate::judge::Counts;
 
 /// The smallest alternative: 1.2 times the limit.
 const WORSE: f64 = 1.2;
-/// The largest alternative rate: short of 1, so that one good request does not rule it out for ever.
+/// The largest alternative rate: short of 1, so that one good request does not rule it out for
+/// ever.
 const WORST: f64 = 0.98;
 /// A limit above this leaves no room for alternatives.
 const HIGHEST: f64 = 0.8;
@@ -14,8 +15,11 @@ const HIGHEST: f64 = 0.8;
 ///
 /// A sample multiplies by `(p/limit)^X * ((1-p)/(1-limit))^(n-X)`, averaged over rates `p` from 1.2
 /// times the limit to .98: the likelihood ratio of Bernoulli requests, whose expectation is at most
-/// 1 for every rate up to the limit, also when it changes. Harm may begin with any sample: a release
-/// that breaks after an hour is seen after a handful of requests too.
+/// 1 for every rate up to the limit, also when it changes. Harm may begin with any sample: a
+/// release that breaks after an hour is seen after a handful of requests too.
+///
+/// Requests are taken one by one: retries of one client that all fail count as many. That is the
+/// price of seconds; the evidence lane has no such haste.
 #[derive(Clone, Debug)]
 pub struct Limit {
     bad: [f64; 20],

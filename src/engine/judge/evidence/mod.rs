@@ -2,9 +2,9 @@
 //!
 //! Each process here is an e-process: a number that starts at 1 and, when its null hypothesis is
 //! true, is at most 1 in expectation at every stopping time. By Ville's inequality it then exceeds
-//! `1/alpha` ever with probability at most `alpha`; looking every second costs nothing, and evidence
-//! carries over from step to step while weights change. All are kept as natural logarithms: 300
-//! errors of 300 requests are more than an `f64` holds.
+//! `1/alpha` ever with probability at most `alpha`; looking every second costs nothing, and
+//! evidence carries over from step to step while weights change. All are kept as natural
+//! logarithms: 300 errors of 300 requests are more than an `f64` holds.
 //!
 //! | process | refutes | used for |
 //! |---|---|---|

@@ -8,9 +8,9 @@ const SHARES: [f64; 12] = [0.001, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6
 /// Against "canary >= relative * stable + absolute": refuting it proves non-inferiority.
 ///
 /// A window multiplies by `a^X_c * b^X_s * exp(absolute * n_c * (1 - a))` with
-/// `b = 1 + n_c relative (1 - a) / n_s`, averaged over shares `a` below 1. The expectation is at most
-/// 1 on and above the margin by the same bound as for [`super::RateRatio`]. Without any error the
-/// evidence is about `exp(absolute * n_c)`: the rule of three.
+/// `b = 1 + n_c relative (1 - a) / n_s`, averaged over shares `a` below 1. The expectation is at
+/// most 1 on and above the margin by the same bound as for [`super::RateRatio`]. Without any error
+/// the evidence is about `exp(absolute * n_c)`: the rule of three.
 ///
 /// Each window's logarithm is divided by `dispersion`, at least 1, known before the window: valid
 /// for a fixed one by Jensen's inequality, and about right for errors that come in clusters of that

@@ -14,7 +14,7 @@ fn block(canary_bad: u64, canary_total: u64, stable_bad: u64, stable_total: u64)
     )
 }
 
-/// X_c = 1, 0, 4; X_s = 3, 2, 5; n_c = 100, 120, 90; n_s = 1900, 2000, 1800.
+/// Three windows with errors in both arms, in stable only, and more in the canary.
 fn three() -> [Block; 3] {
     [block(1, 100, 3, 1900), block(0, 120, 2, 2000), block(4, 90, 5, 1800)]
 }
