@@ -9,7 +9,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
+
+use tidegate::git::{Author, Remote, RemoteUrl};
+use tidegate_engine::effect::{RevertOrder, RevertOutcome};
+use tidegate_engine::state::{GitRevision, TrialId};
 
 const COMMITS: usize = 30_000;
 const FILES: usize = 8_000;
@@ -33,9 +39,10 @@ fn main() {
         // A copy per run (hard links): every run writes its own revert.
         let dir = template.with_file_name(format!("revert-run-{run}"));
         let _ = std::fs::remove_dir_all(&dir);
-        git(template.parent().unwrap(), &[
-            "clone", "--quiet", "--bare", "--local", path(&template), path(&dir),
-        ]);
+        git(
+            template.parent().unwrap(),
+            &["clone", "--quiet", "--bare", "--local", path(&template), path(&dir)],
+        );
         let started = Instant::now();
         let out = Command::new(std::env::current_exe().unwrap())
             .args(["--child", path(&dir), &good, &bad])
@@ -65,8 +72,6 @@ fn main() {
 
 /// One revert; prints the peak memory of this process in MB.
 fn child(dir: &Path, good: &str, bad: &str) {
-    use tidegate_engine::effect::{RevertOrder, RevertOutcome};
-    use tidegate_engine::state::{GitRevision, TrialId};
     let order = RevertOrder {
         trial: TrialId::new("bench-1"),
         rollout: "bench/app".to_owned(),
@@ -77,7 +82,9 @@ fn child(dir: &Path, good: &str, bad: &str) {
         why: "bench".to_owned(),
         at: chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
     };
-    let outcome = tidegate::git::bench_revert(dir, &order);
+    let remote = Remote::new(RemoteUrl::local(dir), dir);
+    let stop = Arc::new(AtomicBool::new(false));
+    let outcome = tidegate::git::revert(&remote, &order, &Author::default(), &stop).unwrap();
     assert!(matches!(outcome, RevertOutcome::Pushed { .. }), "{outcome:?}");
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -125,7 +132,6 @@ fn repository() -> PathBuf {
         writeln!(to, "done").unwrap();
     }
     assert!(import.wait().unwrap().success());
-    git(&making, &["repack", "-adq"]);
     std::fs::rename(&making, &dir).unwrap();
     dir
 }

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::crd::CrdArgs;
 use self::sync::SyncArgs;
 use crate::demo::run::{self as demo, DemoArgs};
 use crate::demo::service::{self, ServiceArgs};
@@ -27,6 +28,8 @@ enum Command {
     Demo(DemoArgs),
     /// Apply a path of a repository to the current cluster, prune, and say what differs
     Sync(SyncArgs),
+    /// Print the custom resource definitions, or write them into a directory
+    Crd(CrdArgs),
     /// Serve as a pod of the demo
     #[command(hide = true)]
     SampleService(ServiceArgs),
@@ -40,6 +43,7 @@ pub fn run() -> ExitCode {
     let ended = match command {
         Command::Demo(args) => demo(args),
         Command::Sync(args) => sync(args),
+        Command::Crd(args) => crd(&args),
         Command::SampleService(args) => sample_service(args),
     };
     match ended {
@@ -56,6 +60,11 @@ fn demo(args: DemoArgs) -> Ended {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let came_true = runtime.block_on(demo::run(args))?;
     Ok(if came_true { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn crd(args: &CrdArgs) -> Ended {
+    crd::run(args, &mut std::io::stdout())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn sync(args: SyncArgs) -> Ended {

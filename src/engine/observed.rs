@@ -15,8 +15,8 @@ pub struct Observed {
     pub workload: Option<Workload>,
     /// Pods of the stable revision.
     pub stable: Pods,
-    /// Pods of the set we made for the canary, ours until the hand-over. Pods that the Deployment
-    /// itself made of the same template do not count.
+    /// Pods of the set we made for the canary, until the Deployment controller took it. Pods that
+    /// the Deployment itself made of the same template do not count.
     pub canary: Pods,
     /// What Services and routes say, read back.
     pub traffic: TrafficView,
@@ -139,7 +139,7 @@ impl Trouble {
         let message = self.message.clone();
         match self.kind {
             TroubleKind::CrashLoop | TroubleKind::ProbeFails | TroubleKind::ImageMissing => {
-                Cause::BadArtifact { message }
+                Cause::BrokenPods { message }
             }
             TroubleKind::Configuration => Cause::BadConfiguration { message },
             TroubleKind::Refused => Cause::Permission { message },

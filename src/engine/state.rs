@@ -111,6 +111,9 @@ pub struct Trial {
     pub home: Option<DateTime<Utc>>,
     /// Steps are left out, and why.
     pub skip: Option<Skip>,
+    /// The Deployment was asked to take the tested pods: it may have them at any time since.
+    #[serde(default)]
+    pub handed: bool,
     /// What people were already told about this trial, so that they are told once.
     pub told: Vec<Reason>,
     /// Where in its life it is.
@@ -268,9 +271,14 @@ pub enum Promotion {
 /// Why a trial ends without promotion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
-    /// The release does harm, or its pods crash. Reverts.
+    /// The release does harm: a verdict of Fail. Reverts.
     BadArtifact {
         /// One sentence with numbers.
+        message: String,
+    },
+    /// The release's pods crash, or never become ready by their own fault. Reverts.
+    BrokenPods {
+        /// What Kubernetes says of them.
         message: String,
     },
     /// Its configuration keeps its pods from starting. Reverts.
@@ -476,7 +484,10 @@ impl Cause {
     /// and Git is put right where the plan allows it.
     pub const fn is_blame(&self) -> bool {
         match self {
-            Self::BadArtifact { .. } | Self::BadConfiguration { .. } | Self::Person { .. } => true,
+            Self::BadArtifact { .. }
+            | Self::BrokenPods { .. }
+            | Self::BadConfiguration { .. }
+            | Self::Person { .. } => true,
             Self::Permission { .. }
             | Self::Environment { .. }
             | Self::Inconclusive { .. }
@@ -492,6 +503,7 @@ impl Cause {
     pub const fn is_failure(&self) -> bool {
         match self {
             Self::BadArtifact { .. }
+            | Self::BrokenPods { .. }
             | Self::BadConfiguration { .. }
             | Self::Person { .. }
             | Self::Permission { .. }
@@ -509,6 +521,7 @@ impl Cause {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::BadArtifact { .. } => Reason::AnalysisFailed,
+            Self::BrokenPods { .. } => Reason::CanaryUnhealthy,
             Self::BadConfiguration { .. } => Reason::BadConfiguration,
             Self::Permission { .. } => Reason::PermissionDenied,
             Self::Environment { .. } => Reason::EnvironmentUnhealthy,
@@ -526,6 +539,7 @@ impl Cause {
     pub fn message(&self) -> String {
         match self {
             Self::BadArtifact { message }
+            | Self::BrokenPods { message }
             | Self::BadConfiguration { message }
             | Self::Permission { message }
             | Self::Environment { message }

@@ -13,7 +13,7 @@ use crate::git::paths::{Paths, entries, tree_of};
 
 /// How the two revisions of an order lie on a branch.
 #[derive(Debug)]
-pub(crate) enum Lie {
+pub(crate) enum Placement {
     /// Both are on it: `good`, then `bad`, then `tip` (each may be the same as the next).
     Straight {
         /// All commits of the branch that `good` does not have, whichever way they came.
@@ -26,27 +26,27 @@ pub(crate) enum Lie {
 }
 
 /// Finds how the revisions lie. Reads the commits after `good` only.
-pub(crate) fn lie(
+pub(crate) fn place(
     repo: &Repository,
     good: ObjectId,
     bad: ObjectId,
     tip: ObjectId,
-) -> Result<Lie, GitError> {
+) -> Result<Placement, GitError> {
     let read = || GitError::objects("walk the history");
     let boundary = repo.shallow_commits().map_err(read())?;
     let shallow = |id: &ObjectId| boundary.as_ref().is_some_and(|b| b.contains(id));
     if !repo.has_object(good) || !repo.has_object(bad) {
-        return Ok(if boundary.is_some() { Lie::TooShallow } else { Lie::NotOnBranch });
+        return Ok(if boundary.is_some() { Placement::TooShallow } else { Placement::NotOnBranch });
     }
     let after_good = missing_from(repo, tip, good)?;
     // Beyond a boundary there may be a trailer, or the way to `good`.
     if after_good.iter().any(shallow) {
-        return Ok(Lie::TooShallow);
+        return Ok(Placement::TooShallow);
     }
     let on_branch = |id: ObjectId| id == tip || after_good.contains(&id);
     let straight = joins(repo, tip, good, &after_good)?
         && (bad == good || (on_branch(bad) && descends(repo, bad, good)?));
-    Ok(if straight { Lie::Straight { after_good } } else { Lie::NotOnBranch })
+    Ok(if straight { Placement::Straight { after_good } } else { Placement::NotOnBranch })
 }
 
 /// All commits that `of` has and `without` has not, newest first.

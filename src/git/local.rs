@@ -142,11 +142,23 @@ pub(crate) fn write(
         Some(_) | None => return Ok(Pushed::Moved),
     }
     // The commit is first in the list and last on disk: it never names what is not there.
-    for (_, kind, data) in wanted.objects.iter().rev() {
-        repo.objects.write_buf(*kind, data).map_err(GitError::objects("write an object"))?;
+    let written = wanted
+        .objects
+        .iter()
+        .rev()
+        .try_for_each(|(_, kind, data)| repo.objects.write_buf(*kind, data).map(drop));
+    let moved = written
+        .map_err(GitError::objects("write an object"))
+        .and_then(|()| swap(&repo, wanted.branch, Some(wanted.old), wanted.new, signature));
+    match moved {
+        Ok(true) => Ok(Pushed::Done),
+        Ok(false) => Ok(Pushed::Moved),
+        // A folder we may not write to will not change by itself.
+        Err(GitError::Objects { what, source }) if source.is_permission_denied() => {
+            Ok(Pushed::Rejected(GitError::Objects { what, source }.chain()))
+        }
+        Err(other) => Err(other),
     }
-    let swapped = swap(&repo, wanted.branch, Some(wanted.old), wanted.new, signature)?;
-    Ok(if swapped { Pushed::Done } else { Pushed::Moved })
 }
 
 /// A commit by one person who is author and committer.

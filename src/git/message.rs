@@ -76,11 +76,8 @@ pub fn compose(order: &RevertOrder, culprits: &[Culprit]) -> String {
     }
     let ids: Vec<&str> = culprits.iter().take(LISTED).map(|c| c.commit.as_str()).collect();
     let (rollout, trial) = (clean_line(&order.rollout, 300), order.trial.as_str());
-    text.push_str("\n\n");
-    text.push_str(&format!("{ROLLOUT}: {rollout}\n"));
-    text.push_str(&format!("{TRIAL}: {trial}\n"));
-    text.push_str(&format!("{REVERTS}: {}\n", ids.join(", ")));
-    text
+    let reverts = ids.join(", ");
+    text + &format!("\n\n{ROLLOUT}: {rollout}\n{TRIAL}: {trial}\n{REVERTS}: {reverts}\n")
 }
 
 fn title(culprits: &[Culprit]) -> String {
@@ -111,14 +108,13 @@ fn what(culprits: &[Culprit]) -> String {
             None => format!("This reverts commit {}.", one.commit),
         };
     }
-    let mut text = format!("This reverts {} commits, newest first:\n", culprits.len());
-    for culprit in culprits.iter().take(LISTED) {
-        text.push_str(&format!("\n- {} {}", culprit.commit, clean_line(&culprit.subject, 72)));
-    }
+    let mut lines = vec![format!("This reverts {} commits, newest first:\n", culprits.len())];
+    let listed = culprits.iter().take(LISTED);
+    lines.extend(listed.map(|c| format!("- {} {}", c.commit, clean_line(&c.subject, 72))));
     if culprits.len() > LISTED {
-        text.push_str(&format!("\n- and {} older ones", culprits.len() - LISTED));
+        lines.push(format!("- and {} older ones", culprits.len() - LISTED));
     }
-    text
+    lines.join("\n")
 }
 
 /// Whether a commit's message carries this trial's trailer: a line that begins with it, wherever

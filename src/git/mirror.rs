@@ -5,6 +5,7 @@
 //! is wrong with it, it is thrown away and fetched again.
 
 use std::fs::{self, File};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,10 +25,10 @@ use crate::git::message::clean_line;
 use crate::git::remote::Remote;
 
 /// Commits of history in a first fetch: a trial's range is rarely longer.
-const FIRST_DEPTH: u32 = 50;
+const FIRST_DEPTH: NonZeroU32 = NonZeroU32::MIN.saturating_add(49);
 
 /// History is then fetched ten times as deep, then whole.
-const SECOND_DEPTH: u32 = 500;
+const SECOND_DEPTH: NonZeroU32 = NonZeroU32::MIN.saturating_add(499);
 
 /// Each fetch leaves a pack. After this many a fresh shallow clone is cheaper than reading them.
 const MAX_PACKS: usize = 50;
@@ -133,19 +134,17 @@ impl Mirror {
     /// Opens what is there.
     pub(crate) fn open(&self) -> Result<Repository, GitError> {
         let missing = || GitError::RepositoryMissing { remote: self.remote.name() };
-        if self.remote.url().as_local().is_some() && !self.dir.exists() {
-            return Err(missing());
-        }
+        let is_local = self.remote.url().as_local().is_some();
+        let looks_like_one = ["HEAD", ".git"].iter().any(|name| self.dir.join(name).exists());
         match gix::open_opts(&self.dir, self.options()) {
             Ok(mut repo) => {
                 repo.object_cache_size_if_unset(OBJECT_CACHE);
                 Ok(repo)
             }
-            Err(e) if e.is_permission_denied() => {
+            Err(e) if !is_local || looks_like_one || e.is_permission_denied() => {
                 Err(GitError::Objects { what: "open the repository", source: e })
             }
-            Err(_) if self.remote.url().as_local().is_some() => Err(missing()),
-            Err(e) => Err(GitError::Objects { what: "open the cached repository", source: e }),
+            Err(_) => Err(missing()),
         }
     }
 
@@ -210,9 +209,7 @@ impl Mirror {
         let shallow = match depth {
             // The boundary stays where it is: what was reachable before still is.
             Depth::First => Shallow::NoChange,
-            Depth::Second => {
-                SECOND_DEPTH.try_into().map_or(Shallow::undo(), Shallow::DepthAtRemote)
-            }
+            Depth::Second => Shallow::DepthAtRemote(SECOND_DEPTH),
             Depth::Full => Shallow::undo(),
         };
         let tip = self.receive(&repo, shallow, stop)?;
@@ -226,9 +223,10 @@ impl Mirror {
         stop: &Arc<AtomicBool>,
     ) -> Result<(Repository, ObjectId), GitError> {
         let cache = self.remote.cache();
+        self.sweep();
         // Complete or not there at all: fetched beside, then renamed. Dropping removes it.
         let beside = tempfile::Builder::new()
-            .prefix("fetch-")
+            .prefix(&self.beside())
             .tempdir_in(cache)
             .map_err(GitError::storage("create a folder in", cache))?;
         let made = beside.path().join("repo");
@@ -241,12 +239,8 @@ impl Mirror {
         .map_err(GitError::objects("create the cached repository"))?
         .into();
         let shallow = match depth {
-            Depth::First => {
-                FIRST_DEPTH.try_into().map_or(Shallow::NoChange, Shallow::DepthAtRemote)
-            }
-            Depth::Second => {
-                SECOND_DEPTH.try_into().map_or(Shallow::NoChange, Shallow::DepthAtRemote)
-            }
+            Depth::First => Shallow::DepthAtRemote(FIRST_DEPTH),
+            Depth::Second => Shallow::DepthAtRemote(SECOND_DEPTH),
             Depth::Full => Shallow::NoChange,
         };
         let tip = self.receive(&repo, shallow, stop)?;
@@ -256,6 +250,22 @@ impl Mirror {
         }
         fs::rename(&made, &self.dir).map_err(GitError::storage("move the fetched", &self.dir))?;
         Ok((self.open()?, tip))
+    }
+
+    /// How the names of unfinished fetches of this mirror begin.
+    fn beside(&self) -> String {
+        format!("{}-fetch-", folder_name(&self.remote.name(), &self.branch))
+    }
+
+    /// Removes what a process that was killed left behind. The lock is held: nobody uses it.
+    fn sweep(&self) {
+        let prefix = self.beside();
+        for entry in fs::read_dir(self.remote.cache()).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                // What cannot be removed costs space, nothing else.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// One fetch over the network into `repo`.

@@ -33,7 +33,7 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(10),
             answer: Duration::from_secs(30),
-            whole: Duration::from_secs(60),
+            whole: Duration::from_mins(1),
             answer_bytes: 512 << 20,
             object_bytes: 50 << 20,
         }
@@ -113,13 +113,12 @@ impl Remote {
         stop: &Arc<AtomicBool>,
     ) -> Result<(Transport<Session>, Failure), GitError> {
         let url = self.url.as_http().ok_or(GitError::Url(UrlError::Scheme))?;
-        let client = match self.client.get() {
-            Some(client) => client.clone(),
-            None => {
-                let made = http::client(url, self.limits.connect)
-                    .map_err(|source| GitError::Unreachable { remote: self.name(), source })?;
-                self.client.get_or_init(|| made).clone()
-            }
+        let client = if let Some(client) = self.client.get() {
+            client.clone()
+        } else {
+            let made = http::client(url, self.limits.connect)
+                .map_err(|source| GitError::Unreachable { remote: self.name(), source })?;
+            self.client.get_or_init(|| made).clone()
         };
         let bounds = Bounds {
             answer: self.limits.answer,
@@ -141,12 +140,11 @@ impl Remote {
                 GitError::CredentialsRefused { remote, status, given: self.credentials.is_some() }
             }
             Some(HttpFailure::Status(404 | 410)) => GitError::RepositoryMissing { remote },
-            Some(source @ HttpFailure::Status(408 | 425 | 429 | 500..)) => {
-                GitError::Unreachable { remote, source }
-            }
-            Some(source @ (HttpFailure::Request(_) | HttpFailure::Broken(_))) => {
-                GitError::Unreachable { remote, source }
-            }
+            Some(
+                source @ (HttpFailure::Status(408 | 425 | 429 | 500..)
+                | HttpFailure::Request(_)
+                | HttpFailure::Broken(_)),
+            ) => GitError::Unreachable { remote, source },
             Some(HttpFailure::TooLarge(limit)) => {
                 GitError::TooLarge { what: format!("an answer of {remote}"), limit }
             }

@@ -20,7 +20,7 @@ use tidegate_engine::effect::{RevertOrder, RevertOutcome};
 use tidegate_engine::state::GitRevision;
 
 use crate::git::error::GitError;
-use crate::git::history::{Lie, culprits, is_root, lie, with_trial};
+use crate::git::history::{Placement, culprits, is_root, place, with_trial};
 use crate::git::local;
 use crate::git::merge::{Merged, revert_paths};
 use crate::git::message::{Author, clean_line, compose, is_trial_id};
@@ -222,10 +222,10 @@ impl<'a> Job<'a> {
         let mut depth = Depth::First;
         let (repo, tip, after_good) = loop {
             let (repo, tip) = self.mirror.fetch_to(depth, self.stop)?;
-            match lie(&repo, self.good, self.bad, tip)? {
-                Lie::Straight { after_good } => break (repo, tip, after_good),
-                Lie::NotOnBranch => return Ok(Prepared::Settled(RevertOutcome::NotOnBranch)),
-                Lie::TooShallow => {
+            match place(&repo, self.good, self.bad, tip)? {
+                Placement::Straight { after_good } => break (repo, tip, after_good),
+                Placement::NotOnBranch => return Ok(Prepared::Settled(RevertOutcome::NotOnBranch)),
+                Placement::TooShallow => {
                     let remote = self.mirror.remote();
                     let deeper = depth.next().filter(|_| remote.url().as_local().is_none());
                     let cut = || GitError::HistoryCut { remote: remote.name() };

@@ -70,7 +70,7 @@ impl Mirror {
         };
         let mut reader =
             Reader { repo: &repo, limit, bytes: 0, entries: 0, out: Snapshot::default() };
-        reader.take(path.clone().into_bytes(), found, mode.kind())?;
+        reader.take(path.into_bytes(), found, mode.kind())?;
         Ok(reader.out)
     }
 }

@@ -10,7 +10,7 @@ use tidegate_engine::judge::Verdict;
 use tidegate_engine::observed::{Observed, Pinned, RouteView};
 use tidegate_engine::plan::{Mode, Plan, Traffic, Weight};
 use tidegate_engine::sim::Cluster;
-use tidegate_engine::state::{Cause, Outcome, Promotion, Revision, Stage, State, Trial, TrialId};
+use tidegate_engine::state::{Cause, Outcome, Revision, Stage, State, Trial, TrialId};
 
 /// Remembers what a single turn cannot show.
 #[derive(Clone, Default)]
@@ -132,7 +132,7 @@ fn is_bypassed(trial: &Trial) -> bool {
 
 /// Never `Unpause` while the template is neither stable nor adopted, and each write says which
 /// template it was decided on.
-fn never_open_to_the_unjudged(next: &State, seen: &Observed, effects: &[Effect]) {
+pub(crate) fn never_open_to_the_unjudged(next: &State, seen: &Observed, effects: &[Effect]) {
     let Some(work) = &seen.workload else {
         let touches =
             |effect: &Effect| matches!(effect, Effect::Unpause { .. } | Effect::Restore { .. });
@@ -299,11 +299,6 @@ fn pods_leave_after_their_requests(
     let drained = seen.traffic.pinned == Pinned::NoService
         || home.checked_add_signed(plan.limits.drain).is_none_or(|at| now >= at);
     assert!(drained, "requests are still running");
-}
-
-/// The parts of a promotion after which only Git leads back.
-pub(crate) fn is_handing_over(stage: &Stage) -> bool {
-    matches!(stage, Stage::Promoting { part: Promotion::HandingOver | Promotion::Releasing, .. })
 }
 
 /// At rest all requests reach the stable revision, and nothing is held.

@@ -274,3 +274,23 @@ fn an_order_with_nonsense_is_refused_before_any_request() {
     }
     assert!(fleet.server.seen().is_empty());
 }
+
+#[test]
+fn what_a_killed_fetch_left_behind_is_swept_away() {
+    let (fleet, _) = Fleet::new().with_culprit();
+    let cache = fleet.dir.path().join("shared");
+    let mirror = fleet.remote_in(Way::Http, &cache).mirror("main").unwrap();
+    mirror.fetch(&go()).unwrap();
+    let names = || -> Vec<String> {
+        let entries = std::fs::read_dir(&cache).unwrap();
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let folder = names().into_iter().find(|n| !n.contains('.')).unwrap();
+    std::fs::create_dir(cache.join(format!("{folder}-fetch-half"))).unwrap();
+    std::fs::create_dir(cache.join("somebody-elses")).unwrap();
+    std::fs::remove_dir_all(cache.join(&folder)).unwrap();
+    mirror.fetch(&go()).unwrap();
+    let mut left = names();
+    left.sort();
+    assert_eq!(left, [folder.clone(), format!("{folder}.lock"), "somebody-elses".into()]);
+}

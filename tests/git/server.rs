@@ -236,7 +236,7 @@ fn backend(
     for line in String::from_utf8_lossy(&out[..split]).lines() {
         match line.strip_prefix("Status: ") {
             Some(s) => s.clone_into(&mut status),
-            None => headers.push_str(&format!("{line}\r\n")),
+            None => headers = headers + line + "\r\n",
         }
     }
     (status, headers, out.get(split + 4..).unwrap_or_default().to_vec())

@@ -374,3 +374,19 @@ fn a_branch_that_is_checked_out_is_refused_and_left_alone() {
     let outcome = revert(&remote(&work), &order).unwrap();
     assert!(matches!(outcome, RevertOutcome::Refused { .. }), "{outcome:?}");
 }
+
+#[test]
+fn it_runs_on_blocking_threads_of_an_async_program() {
+    let (fleet, range) = Fleet::new().with_culprit();
+    let (remote, order) = (fleet.remote(Way::Http), range.order("t-1"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let outcome = runtime.block_on(async {
+        let kept = remote.clone();
+        let outcome = tokio::task::spawn_blocking(move || revert(&remote, &order)).await;
+        // The last handle on the HTTP client goes away on an async thread.
+        tokio::task::yield_now().await;
+        drop(kept);
+        outcome.unwrap().unwrap()
+    });
+    assert_eq!(fleet.tip(), pushed(&outcome));
+}

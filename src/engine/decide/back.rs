@@ -2,13 +2,13 @@
 
 use super::read_back::{is_free, is_home};
 use super::rest::deployed_revision;
-use super::revert::{Next, disposition, reverting, told};
+use super::revert::{Next, being_reverted, disposition, reverting, told};
 use super::turn::Turn;
 use crate::defaults;
 use crate::effect::{RevertOutcome, Severity};
 use crate::observed::{Deployed, What, Workload};
 use crate::reason::Reason;
-use crate::state::{Cause, Origin, Outcome, Quarantined, Stage, Trial};
+use crate::state::{Cause, GitRevision, Origin, Outcome, Quarantined, Stage, Trial};
 
 /// Turns a trial around. The effects of this very decision already ask for weight 0.
 pub(super) fn abort(turn: &mut Turn<'_>, mut trial: Trial, cause: Cause) -> Trial {
@@ -32,9 +32,12 @@ pub(super) fn abort(turn: &mut Turn<'_>, mut trial: Trial, cause: Cause) -> Tria
 /// to let the Services see its pods.
 fn bypassed(turn: &mut Turn<'_>, trial: &Trial) {
     let Some(work) = &turn.seen.workload else { return };
-    let template = work.template.clone();
+    let template = match &work.adopted {
+        Some(adopted) if work.paused => adopted.clone(), // it has what we handed over
+        Some(_) | None => work.template.clone(),
+    };
     let git = match (&work.deployed, &trial.origin) {
-        (Deployed::Git { revision, .. }, _) => Some(revision.clone()),
+        (Deployed::Git { revision, .. }, _) if template == work.template => Some(revision.clone()),
         (_, Origin::Git { bad, .. }) if template == trial.canary => Some(bad.clone()),
         _ => None,
     };
@@ -90,8 +93,15 @@ pub(super) fn back(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) -> Op
 /// The Deployment brings up pods of a template that is not stable's, or has taken the canary's
 /// after all: stable's pods are leaving, and a Service pinned to them would have nobody.
 fn is_rolling_out(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> bool {
-    let taken = work.adopted.as_ref() == Some(&trial.canary) && work.template == trial.canary;
-    (!work.paused || taken) && !turn.is_stable(&work.template)
+    let rolls = !work.paused && !turn.is_stable(&work.template);
+    rolls || (is_taken(trial, work) && !turn.is_stable(&trial.canary))
+}
+
+/// The Deployment controller took the set that it was asked to take. Before a promotion, an old set
+/// of the same template can look like it.
+pub(super) fn is_taken(trial: &Trial, work: &Workload) -> bool {
+    let asked = trial.handed || matches!(trial.stage, Stage::Promoting { .. });
+    asked && work.adopted.as_ref() == Some(&trial.canary)
 }
 
 fn aborting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, cause: Cause) -> Option<Trial> {
@@ -110,7 +120,7 @@ fn aborting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, cause: Cause
     }
     trial.stage = match disposition(turn, &trial, work, &cause) {
         Next::Revert(order) => {
-            turn.say(Reason::Reverting, format!("{} is being reverted", order.bad.short()));
+            turn.say(Reason::Reverting, being_reverted(&order));
             Stage::Reverting { cause, order, since: turn.now, waiting: None }
         }
         Next::Restore => {
@@ -147,9 +157,13 @@ fn restoring(
     revert: Option<RevertOutcome>,
 ) -> Option<Trial> {
     let _ = turn.take_ask(|_| true); // too late, and not meant for the next trial
+    let deployed = deployed_revision(work);
     if turn.is_stable(&work.template) {
         turn.say(Reason::Restoring, "the template is stable's again; the canary leaves");
-        turn.next.overwritten = deployed_revision(work).filter(|_| !is_good(turn, work));
+        // The engine may have moved on between our last look and our write.
+        if turn.next.overwritten.is_some() && deployed != reverted_at(revert.as_ref()) {
+            turn.next.overwritten = deployed;
+        }
         return leave(turn, trial, cause, revert);
     }
     if work.template != trial.canary {
@@ -157,6 +171,9 @@ fn restoring(
         return leave(turn, trial, cause, revert);
     }
     turn.say(Reason::Restoring, "stable's template is being written back");
+    if deployed.is_some() {
+        turn.next.overwritten = deployed;
+    }
     if turn.is_over(trial.stage.since(), defaults::REVERT_ALARM) {
         let message = "stable's template could not be written back".to_owned();
         turn.notify_once(&mut trial, Severity::Critical, Reason::Restoring, message);
@@ -164,10 +181,23 @@ fn restoring(
     Some(trial)
 }
 
-/// The engine is back at the good revision: what it renders is stable's.
-fn is_good(turn: &Turn<'_>, work: &Workload) -> bool {
-    let good = turn.next.stable.as_ref().and_then(|stable| stable.git.as_ref());
-    good.is_some() && deployed_revision(work).as_ref() == good
+/// The revision that renders stable again.
+fn reverted_at(revert: Option<&RevertOutcome>) -> Option<GitRevision> {
+    match revert {
+        Some(RevertOutcome::Pushed { commit: at } | RevertOutcome::AlreadyReverted { tip: at }) => {
+            Some(at.clone())
+        }
+        Some(
+            RevertOutcome::PullRequest { .. }
+            | RevertOutcome::Conflict { .. }
+            | RevertOutcome::CulpritUnknown
+            | RevertOutcome::NoBaseline
+            | RevertOutcome::NotOnBranch
+            | RevertOutcome::Refused { .. }
+            | RevertOutcome::Retry { .. },
+        )
+        | None => None,
+    }
 }
 
 fn aborted(

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::back::is_taken;
 use super::read_back::{at_weight, is_home, is_route_home, is_shared};
 use crate::effect::{Effect, RevertOutcome};
 use crate::observed::{Observed, Pinned, RouteView, Workload};
@@ -195,7 +196,8 @@ impl Wants<'_> {
             }
             Promotion::Releasing => {
                 self.release();
-                if work.template == trial.canary {
+                // Should its controller not have our set, unpausing would make new, untested pods.
+                if work.template == trial.canary && is_taken(trial, work) {
                     self.unpause(&trial.canary, work);
                 }
             }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::back::abort;
+use super::back::{abort, is_taken};
 use super::promote;
 use super::read_back::is_at;
 use super::turn::Turn;
@@ -39,7 +39,8 @@ pub(super) fn forward(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) ->
 
 /// What aborts at once, from any stage that could still go back.
 fn harm(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> Option<Cause> {
-    if promote::is_handing_over(&trial.stage) || promote::is_stable_down(turn, trial) {
+    let is_final = promote::is_handing_over(&trial.stage) || is_taken(trial, work);
+    if is_final || promote::is_stable_down(turn, trial) {
         return None; // no way back, or nothing to go back to
     }
     let canary = &turn.seen.canary;
@@ -81,6 +82,10 @@ fn settling(
     work: &Workload,
     since: DateTime<Utc>,
 ) -> Option<Trial> {
+    if !turn.seen.stable.exists && work.adopted.as_ref() == Some(&trial.canary) {
+        // Nothing of stable is left, and what the Deployment runs is this template already.
+        return Some(abort(turn, trial, Cause::Bypassed));
+    }
     if turn.seen.stable.ready == 0 {
         trial.skip = Some(Skip::StableDown);
         turn.say(Reason::StableDown, "stable has no available pod: the canary takes over");
@@ -146,7 +151,7 @@ fn trial_is_pinned_home(turn: &Turn<'_>) -> bool {
 pub(super) fn late(turn: &Turn<'_>, size: u32) -> Cause {
     let canary = &turn.seen.canary;
     canary.trouble.as_ref().map_or_else(
-        || Cause::BadArtifact {
+        || Cause::BrokenPods {
             message: format!("only {} of {size} canary pods became ready in time", canary.ready),
         },
         Trouble::cause,

@@ -125,13 +125,10 @@ fn interruption(turn: &Turn<'_>, trial: &Trial, workload: &Workload) -> Option<C
     None
 }
 
-/// The Deployment controller took the canary's set as its newest.
+/// The tested pods are the Deployment's, or about to be let go.
 fn handed_over(trial: &Trial, workload: &Workload) -> bool {
-    matches!(
-        trial.stage,
-        Stage::Promoting { part: Promotion::HandingOver | Promotion::Releasing, .. }
-    ) && workload.adopted.as_ref() == Some(&trial.canary)
-        || matches!(trial.stage, Stage::Promoting { part: Promotion::Releasing, .. })
+    let is_releasing = matches!(trial.stage, Stage::Promoting { part: Promotion::Releasing, .. });
+    is_releasing || back::is_taken(trial, workload)
 }
 
 /// How long requests in flight on the canary may take: none come where there is no Service.

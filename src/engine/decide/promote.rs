@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::back::abort;
+use super::back::{abort, is_taken};
 use super::forward::late;
 use super::read_back::{is_filled, is_held, is_promoted};
 use super::rest::remember_promoted;
@@ -80,6 +80,12 @@ pub(super) fn promoting(
     since: DateTime<Utc>,
 ) -> Option<Trial> {
     let is_full = turn.seen.canary.ready >= work.desired;
+    if is_taken(&trial, work) && part != Promotion::Releasing {
+        return promotion_after(turn, trial, Promotion::HandingOver);
+    }
+    if part == Promotion::HandingOver && !is_full {
+        return Some(wait_again(turn, trial));
+    }
     let done = match part {
         Promotion::Filling => {
             turn.seen.canary.ready >= needed(&trial, work)
@@ -90,7 +96,7 @@ pub(super) fn promoting(
             let over = turn.is_over(since, turn.plan.limits.scale_down_delay);
             over && is_full && is_promoted(turn.plan, turn.seen, &trial)
         }
-        Promotion::HandingOver => work.adopted.as_ref() == Some(&trial.canary),
+        Promotion::HandingOver => false,
         // A newer template has closed the gate again: that is the next trial's.
         Promotion::Releasing => {
             !is_held(turn.seen) && (!work.paused || work.template != trial.canary)
@@ -103,9 +109,7 @@ pub(super) fn promoting(
         Promotion::Filling | Promotion::Pinning | Promotion::Waiting => {
             with_way_back(turn, trial, work, part, since)
         }
-        Promotion::HandingOver | Promotion::Releasing => {
-            without_way_back(turn, trial, work, part, since)
-        }
+        Promotion::HandingOver | Promotion::Releasing => without_way_back(turn, trial, part, since),
     })
 }
 
@@ -161,7 +165,6 @@ fn with_way_back(
 fn without_way_back(
     turn: &mut Turn<'_>,
     mut trial: Trial,
-    work: &Workload,
     part: Promotion,
     since: DateTime<Utc>,
 ) -> Trial {
@@ -173,16 +176,17 @@ fn without_way_back(
     };
     turn.say(Reason::HandingOver, message);
     if turn.is_over(since, turn.plan.limits.hand_over) {
-        if part == Promotion::HandingOver && turn.seen.canary.ready < work.desired {
-            // A set that is not full is never handed over: wait for it where harm is seen.
-            turn.say(Reason::ScaleDownDelay, "not all pods are ready: the hand-over waits");
-            trial.stage = Stage::Promoting { part: Promotion::Waiting, since: turn.now };
-            return trial;
-        }
         let message = format!("not in time: {message}");
         turn.say(Reason::HandOverSlow, message.clone());
         turn.notify_once(&mut trial, Severity::Critical, Reason::HandOverSlow, message);
     }
+    trial
+}
+
+/// A set that is not full is never handed over: it is waited for where harm is seen.
+fn wait_again(turn: &mut Turn<'_>, mut trial: Trial) -> Trial {
+    turn.say(Reason::ScaleDownDelay, "not all pods are ready: the hand-over waits");
+    trial.stage = Stage::Promoting { part: Promotion::Waiting, since: turn.now };
     trial
 }
 
@@ -218,6 +222,7 @@ fn promotion_after(turn: &mut Turn<'_>, mut trial: Trial, part: Promotion) -> Op
         }
     };
     turn.say(reason, message);
+    trial.handed |= part == Promotion::HandingOver;
     trial.stage = Stage::Promoting { part, since: turn.now };
     Some(trial)
 }

@@ -15,6 +15,7 @@ pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
     };
     let retry = asked_for_retry(turn, workload);
     if workload.template == stable.revision {
+        let _ = turn.take_ask(|_| true); // nothing is on trial, and the next trial is not meant
         keep_good_revision(turn, workload);
         turn.next.warned = None;
         turn.say(Reason::Stable, format!("{} serves all traffic", stable.revision));
@@ -34,6 +35,7 @@ pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
         return;
     }
     if is_quarantined(turn, workload) && !retry && !workload.deliberate {
+        let _ = turn.take_ask(|_| true);
         stay_quarantined(turn, workload);
         return;
     }
@@ -86,8 +88,9 @@ fn keep_good_revision(turn: &mut Turn<'_>, workload: &Workload) {
     }
 }
 
+/// Other requests stay for the trial that may start in this very turn.
 fn asked_for_retry(turn: &mut Turn<'_>, workload: &Workload) -> bool {
-    let retry = turn.take_ask(|_| true).is_some_and(|ask| ask.what == What::Retry);
+    let retry = turn.take_ask(|ask| ask.what == What::Retry).is_some();
     if retry {
         turn.next.quarantine.retain(|failed| failed.revision != workload.template);
     }
@@ -126,6 +129,7 @@ fn start(turn: &mut Turn<'_>, workload: &Workload, stable: &Stable, retry: bool)
         ready: None,
         home: None,
         skip,
+        handed: false,
         told: Vec::new(),
         stage,
     });

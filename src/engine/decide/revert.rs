@@ -1,5 +1,6 @@
 //! Git is put right: what is reverted, what never is, and what the answers lead to.
 
+use super::rest::deployed_revision;
 use super::turn::Turn;
 use crate::defaults;
 use crate::effect::{RevertOrder, RevertOutcome, Severity};
@@ -21,7 +22,7 @@ pub(super) enum Next {
 /// Never revert the innocent: only what the release is to blame for, only what Git brought.
 pub(super) fn disposition(turn: &Turn<'_>, trial: &Trial, work: &Workload, cause: &Cause) -> Next {
     let hold = match cause {
-        Cause::BadArtifact { .. } | Cause::BadConfiguration { .. } => {
+        Cause::BadArtifact { .. } | Cause::BrokenPods { .. } | Cause::BadConfiguration { .. } => {
             turn.plan.on_failure == OnFailure::Hold
         }
         Cause::Person { hold, .. } => *hold,
@@ -73,12 +74,15 @@ pub(super) fn reverting(
     let outcome = turn.seen.revert.clone().or(waiting);
     if turn.is_stable(&work.template) {
         turn.say(Reason::AlreadyReverted, "the template is stable's again");
-        trial.stage = Stage::Restoring { cause, revert: outcome, since: turn.now };
+        let by_hand = || deployed_revision(work).map(|tip| RevertOutcome::AlreadyReverted { tip });
+        let revert = outcome.filter(is_final).or_else(by_hand);
+        trial.stage = Stage::Restoring { cause, revert, since: turn.now };
         return trial;
     }
     if work.template != trial.canary {
         turn.say(Reason::Superseded, "a newer template came before the revert");
-        trial.stage = Stage::Aborted { cause, revert: outcome, since: turn.now };
+        let revert = outcome.filter(is_final);
+        trial.stage = Stage::Aborted { cause, revert, since: turn.now };
         return trial;
     }
     if let Some(ask) = turn.take_ask(|_| true)
@@ -86,11 +90,12 @@ pub(super) fn reverting(
     {
         turn.say(Reason::AbortedByPerson, format!("{} keeps Git as it is", ask.who));
         let cause = Cause::Person { who: ask.who, hold: true };
-        trial.stage = Stage::Aborted { cause, revert: outcome, since: turn.now };
+        let revert = outcome.filter(is_final);
+        trial.stage = Stage::Aborted { cause, revert, since: turn.now };
         return trial;
     }
     let Some(outcome) = outcome else {
-        turn.say(Reason::Reverting, format!("{} is being reverted", order.bad.short()));
+        turn.say(Reason::Reverting, being_reverted(order));
         return trial;
     };
     let (reason, message) = told(&outcome);
@@ -102,7 +107,8 @@ pub(super) fn reverting(
         }
         RevertOutcome::PullRequest { .. } | RevertOutcome::Retry { .. } => {
             turn.notify_once(&mut trial, Severity::Warning, reason, message);
-            if turn.is_over(since, defaults::REVERT_ALARM) {
+            let is_late = matches!(outcome, RevertOutcome::Retry { .. });
+            if is_late && turn.is_over(since, defaults::REVERT_ALARM) {
                 let message = "the revert is not on the branch yet".to_owned();
                 turn.notify_once(&mut trial, Severity::Critical, Reason::Reverting, message);
             }
@@ -119,6 +125,16 @@ pub(super) fn reverting(
         }
     }
     trial
+}
+
+/// `Retry` says nothing about the branch.
+fn is_final(outcome: &RevertOutcome) -> bool {
+    !matches!(outcome, RevertOutcome::Retry { .. })
+}
+
+/// The range, as `git log` takes it.
+pub(super) fn being_reverted(order: &RevertOrder) -> String {
+    format!("{}..{} is being reverted", order.good.short(), order.bad.short())
 }
 
 /// What became of a revert, for people.

@@ -1,0 +1,329 @@
+//! Any state and any look at the world, also such as no run would ever lead to.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use tidegate_engine::effect::{Notice, RevertOrder, RevertOutcome, Severity};
+use tidegate_engine::judge::{Failure, Lane, Unclear, Verdict};
+use tidegate_engine::observed::{
+    Ask, Deployed, Observed, Pinned, Pods, RouteView, TrafficView, Trouble, TroubleKind, What,
+    Workload,
+};
+use tidegate_engine::plan::Weight;
+use tidegate_engine::reason::Reason;
+use tidegate_engine::state::{
+    Cause, Ended, GitRevision, Origin, Outcome, PausedBy, Promotion, Quarantined, Revision, Skip,
+    Stable, Stage, State, Trial, TrialId,
+};
+
+/// So many cases. What fails becomes a story, not a file of seeds.
+pub(crate) fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+type Time = BoxedStrategy<DateTime<Utc>>;
+
+/// From the first to the last time there is.
+pub(crate) fn any_time() -> impl Strategy<Value = DateTime<Utc>> {
+    prop_oneof![
+        1 => Just(DateTime::<Utc>::MIN_UTC),
+        1 => Just(DateTime::<Utc>::MAX_UTC),
+        4 => real_time(),
+    ]
+}
+
+/// Within an hour of the same instant, to the nanosecond.
+pub(crate) fn real_time() -> impl Strategy<Value = DateTime<Utc>> {
+    (0_i64..3600, 0_u32..1_000_000_000)
+        .prop_map(|(s, n)| DateTime::<Utc>::from_timestamp(1_800_000_000 + s, n).unwrap())
+}
+
+fn revision() -> impl Strategy<Value = Revision> {
+    (1_u8..4).prop_map(|n| Revision::new(format!("v{n}")))
+}
+
+fn git_revision() -> impl Strategy<Value = GitRevision> {
+    (0_u8..4).prop_map(|n| GitRevision::new(format!("c{n}")))
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![Just(String::new()), Just("text \u{1f30a} \"quoted\"".to_owned())]
+}
+
+fn trial_id() -> impl Strategy<Value = TrialId> {
+    (0_u8..3).prop_map(|n| TrialId::new(format!("u1-{n}")))
+}
+
+fn step() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => 0_usize..5, 1 => Just(usize::MAX)]
+}
+
+fn cause() -> impl Strategy<Value = Cause> {
+    prop_oneof![
+        text().prop_map(|message| Cause::BadArtifact { message }),
+        text().prop_map(|message| Cause::BrokenPods { message }),
+        text().prop_map(|message| Cause::BadConfiguration { message }),
+        text().prop_map(|message| Cause::Permission { message }),
+        text().prop_map(|message| Cause::Environment { message }),
+        text().prop_map(|message| Cause::Inconclusive { message }),
+        (text(), any::<bool>()).prop_map(|(who, hold)| Cause::Person { who, hold }),
+        Just(Cause::Superseded),
+        Just(Cause::RevertedByHand),
+        Just(Cause::ScaledToZero),
+        Just(Cause::Bypassed),
+        Just(Cause::WorkloadGone),
+    ]
+}
+
+fn outcome() -> impl Strategy<Value = RevertOutcome> {
+    prop_oneof![
+        git_revision().prop_map(|commit| RevertOutcome::Pushed { commit }),
+        git_revision().prop_map(|tip| RevertOutcome::AlreadyReverted { tip }),
+        text().prop_map(|url| RevertOutcome::PullRequest { url }),
+        vec(text(), 0..2).prop_map(|paths| RevertOutcome::Conflict { paths }),
+        Just(RevertOutcome::CulpritUnknown),
+        Just(RevertOutcome::NoBaseline),
+        Just(RevertOutcome::NotOnBranch),
+        text().prop_map(|message| RevertOutcome::Refused { message }),
+        text().prop_map(|message| RevertOutcome::Retry { message }),
+    ]
+}
+
+fn order(at: Time) -> impl Strategy<Value = RevertOrder> {
+    let parts = (trial_id(), text(), vec(text(), 0..2), git_revision(), git_revision(), text(), at);
+    parts.prop_map(|(trial, branch, paths, good, bad, why, at)| RevertOrder {
+        trial,
+        rollout: "shop/web".to_owned(),
+        branch,
+        paths,
+        good,
+        bad,
+        why,
+        at,
+    })
+}
+
+fn stage(at: &Time) -> impl Strategy<Value = Stage> + use<> {
+    let at = || at.clone();
+    prop_oneof![
+        at().prop_map(|since| Stage::Settling { since }),
+        at().prop_map(|since| Stage::Starting { since }),
+        (step(), at()).prop_map(|(step, since)| Stage::Shifting { step, since }),
+        (step(), at()).prop_map(|(step, since)| Stage::Baking { step, since }),
+        (step(), at(), paused_by()).prop_map(|(step, since, by)| Stage::Paused { step, since, by }),
+        at().prop_map(|since| Stage::FastForward { since }),
+        (part(), at()).prop_map(|(part, since)| Stage::Promoting { part, since }),
+        (cause(), at()).prop_map(|(cause, since)| Stage::Aborting { cause, since }),
+        (cause(), order(at()), at(), of(outcome())).prop_map(|(cause, order, since, waiting)| {
+            Stage::Reverting { cause, order, since, waiting }
+        }),
+        (cause(), of(outcome()), at()).prop_map(|(cause, revert, since)| Stage::Restoring {
+            cause,
+            revert,
+            since
+        }),
+        (cause(), of(outcome()), at()).prop_map(|(cause, revert, since)| Stage::Aborted {
+            cause,
+            revert,
+            since
+        }),
+        at().prop_map(|since| Stage::Watching { since }),
+    ]
+}
+
+fn paused_by() -> impl Strategy<Value = PausedBy> {
+    prop_oneof![Just(PausedBy::Step), Just(PausedBy::Person), Just(PausedBy::Inconclusive)]
+}
+
+fn part() -> impl Strategy<Value = Promotion> {
+    prop_oneof![
+        Just(Promotion::Filling),
+        Just(Promotion::Pinning),
+        Just(Promotion::Waiting),
+        Just(Promotion::HandingOver),
+        Just(Promotion::Releasing),
+    ]
+}
+
+fn origin() -> impl Strategy<Value = Origin> {
+    prop_oneof![
+        (git_revision(), git_revision()).prop_map(|(good, bad)| Origin::Git { good, bad }),
+        of(text()).prop_map(|writer| Origin::OutOfBand { writer }),
+        Just(Origin::Unknown),
+    ]
+}
+
+fn skip() -> impl Strategy<Value = Skip> {
+    prop_oneof![Just(Skip::StableDown), Just(Skip::PromotedBefore), Just(Skip::Person)]
+}
+
+fn reason() -> impl Strategy<Value = Reason> {
+    (0..Reason::ALL.len()).prop_map(|n| Reason::ALL[n])
+}
+
+fn trial(at: &Time) -> impl Strategy<Value = Trial> + use<> {
+    let times = (at.clone(), of(at.clone()), of(at.clone()));
+    let parts =
+        (trial_id(), revision(), origin(), times, of(skip()), any::<bool>(), vec(reason(), 0..3));
+    (parts, stage(at)).prop_map(
+        |((id, canary, origin, (started, ready, home), skip, handed, told), stage)| Trial {
+            id,
+            canary,
+            origin,
+            started,
+            ready,
+            home,
+            skip,
+            handed,
+            told,
+            stage,
+        },
+    )
+}
+
+fn ended(at: Time) -> impl Strategy<Value = Ended> {
+    let outcome = prop_oneof![
+        Just(Outcome::Promoted),
+        (cause(), of(outcome())).prop_map(|(cause, revert)| Outcome::Aborted { cause, revert }),
+        of(text()).prop_map(|would_abort| Outcome::Watched { would_abort }),
+    ];
+    (trial_id(), revision(), at, outcome).prop_map(|(trial, canary, at, outcome)| Ended {
+        trial,
+        canary,
+        at,
+        outcome,
+    })
+}
+
+fn notice(at: Time) -> impl Strategy<Value = Notice> {
+    let severity =
+        prop_oneof![Just(Severity::Info), Just(Severity::Warning), Just(Severity::Critical)];
+    (any::<u64>(), at, severity, reason(), text()).prop_map(
+        |(id, at, severity, reason, message)| Notice { id, at, severity, reason, message },
+    )
+}
+
+/// Any state, consistent or not.
+pub(crate) fn state(at: Time) -> impl Strategy<Value = State> {
+    let stable =
+        (revision(), of(git_revision())).prop_map(|(revision, git)| Stable { revision, git });
+    let failed = (revision(), of(git_revision()), at.clone())
+        .prop_map(|(revision, git, at)| Quarantined { revision, git, at });
+    let counters =
+        (prop_oneof![any::<u64>(), Just(u64::MAX)], prop_oneof![any::<u64>(), Just(u64::MAX)]);
+    let memory = (
+        of(ended(at.clone())),
+        vec(failed, 0..3),
+        vec(revision(), 0..3),
+        vec(notice(at.clone()), 0..3),
+    );
+    let small = (of(git_revision()), of(revision()), of(text()));
+    (of(stable), of(trial(&at)), memory, small, counters).prop_map(
+        |(
+            stable,
+            trial,
+            (last, quarantine, promoted, outbox),
+            (overwritten, warned, answered),
+            (trials, notices),
+        )| State {
+            stable,
+            trial,
+            last,
+            quarantine,
+            promoted,
+            overwritten,
+            warned,
+            outbox,
+            answered,
+            trials,
+            notices,
+        },
+    )
+}
+
+fn pods() -> impl Strategy<Value = Pods> {
+    let number = || prop_oneof![4 => 0_u32..6, 1 => Just(u32::MAX)];
+    let trouble = (0..TroubleKind::ALL.len(), text())
+        .prop_map(|(kind, message)| Trouble { kind: TroubleKind::ALL[kind], message });
+    (any::<bool>(), number(), number(), of(trouble))
+        .prop_map(|(exists, desired, ready, trouble)| Pods { exists, desired, ready, trouble })
+}
+
+fn workload() -> impl Strategy<Value = Workload> {
+    let deployed = prop_oneof![
+        (git_revision(), any::<bool>())
+            .prop_map(|(revision, applied)| Deployed::Git { revision, applied }),
+        of(text()).prop_map(|writer| Deployed::OutOfBand { writer }),
+        Just(Deployed::Unknown),
+    ];
+    let desired = prop_oneof![4 => 0_u32..6, 1 => Just(u32::MAX)];
+    (revision(), desired, any::<[bool; 3]>(), deployed, of(revision())).prop_map(
+        |(template, desired, [paused, settled, deliberate], deployed, adopted)| Workload {
+            template,
+            desired,
+            paused,
+            deployed,
+            settled,
+            adopted,
+            deliberate,
+        },
+    )
+}
+
+fn traffic() -> impl Strategy<Value = TrafficView> {
+    let route = prop_oneof![
+        Just(RouteView::Home),
+        (0_u8..=100).prop_map(|w| RouteView::Split(Weight::new(w).unwrap())),
+    ];
+    let pinned = prop_oneof![
+        Just(Pinned::All),
+        Just(Pinned::Mixed),
+        Just(Pinned::NoService),
+        revision().prop_map(Pinned::To),
+    ];
+    (of(route), pinned, any::<bool>()).prop_map(|(route, pinned, held)| TrafficView {
+        route,
+        pinned,
+        held,
+    })
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    let lane = prop_oneof![Just(Lane::Guard), Just(Lane::Evidence)];
+    let eta = of(prop_oneof![Just(TimeDelta::MAX), Just(TimeDelta::MIN), Just(TimeDelta::zero())]);
+    let why = prop_oneof![Just(Unclear::EnvironmentUnhealthy), Just(Unclear::PodSuspect)];
+    prop_oneof![
+        Just(Verdict::Pass),
+        (lane, text(), text()).prop_map(|(lane, metric, message)| Verdict::Fail(Failure {
+            lane,
+            metric,
+            message
+        })),
+        (eta, text()).prop_map(|(eta, metric)| Verdict::NeedMoreData { eta, metric }),
+        (why, text()).prop_map(|(why, metric)| Verdict::Inconclusive { why, metric }),
+        (text(), text()).prop_map(|(metric, message)| Verdict::Error { metric, message }),
+    ]
+}
+
+/// Any look at the world, consistent or not.
+pub(crate) fn observed() -> impl Strategy<Value = Observed> {
+    let ask = (0..What::ALL.len(), text(), text()).prop_map(|(what, token, who)| Ask {
+        token,
+        who,
+        what: What::ALL[what],
+    });
+    let answers = (of(ask), of(outcome()), vec(any::<u64>(), 0..3));
+    (of(workload()), pods(), pods(), traffic(), verdict(), answers).prop_map(
+        |(workload, stable, canary, traffic, verdict, (ask, revert, delivered))| Observed {
+            workload,
+            stable,
+            canary,
+            traffic,
+            verdict,
+            ask,
+            revert,
+            delivered,
+        },
+    )
+}
