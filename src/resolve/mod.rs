@@ -9,16 +9,16 @@
 mod arguments;
 mod criteria;
 mod files;
-mod invalid;
-mod nearest;
+pub(crate) mod invalid;
+pub(crate) mod nearest;
 mod plan;
 mod promql;
 mod query;
 mod rules;
-mod schema;
+pub(crate) mod schema;
 mod steps;
-mod tree;
-mod units;
+pub(crate) mod tree;
+pub(crate) mod units;
 mod windows;
 
 pub use files::{Objects, load, load_text, shipped};
