@@ -59,8 +59,7 @@ pub fn run(args: &SimulateArgs) -> Result<ExitCode, Box<dyn std::error::Error>> 
         }
         Some(runs) => {
             let progress = Progress::new(runs);
-            let sum =
-                statistics::many(&world, seed, runs as usize, &|done| progress.tell(done));
+            let sum = statistics::many(&world, seed, runs as usize, &|done| progress.tell(done));
             progress.clear();
             if args.json {
                 json!({"scenario": title, "seed": seed, "statistics": sum}).to_string() + "\n"
@@ -75,8 +74,8 @@ pub fn run(args: &SimulateArgs) -> Result<ExitCode, Box<dyn std::error::Error>> 
 
 /// A line for each thing that is wrong.
 fn complain(wrong: &[Invalid]) -> std::io::Result<()> {
-    let lines: String = wrong.iter().map(|invalid| format!("{invalid}\n")).collect();
-    std::io::stderr().lock().write_all(lines.as_bytes())
+    let mut out = std::io::stderr().lock();
+    wrong.iter().try_for_each(|invalid| writeln!(out, "{invalid}"))
 }
 
 /// How far it is, on a terminal, when it takes long.

@@ -97,8 +97,7 @@ fn resolve_rollout(rollout: &api::Rollout, objects: &Objects) -> Result<Resolved
     };
     let mut rollout = rollout.clone();
     let unknown = rollout.spec.git.take_if(|_| objects.repositories.is_empty());
-    let mut resolved =
-        resolve(&rollout, &references).map_err(|faults| objects.locate(faults))?;
+    let mut resolved = resolve(&rollout, &references).map_err(|faults| objects.locate(faults))?;
     resolved.plan.git.get_or_insert_with(|| GitPlan {
         repository: unknown.as_ref().map_or("simulated", |git| git.repository.as_str()).to_owned(),
         branch: "main".to_owned(),

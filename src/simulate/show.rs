@@ -17,8 +17,12 @@ const BARS: u32 = 12;
 /// One run as a story.
 pub fn story(scenario: &Scenario, seed: u64, run: &Run) -> String {
     let mut text = format!("{} ({} req/s, seed {seed})\n\n", scenario.title, scenario.rate);
+    let mut told = "";
     for line in &run.timeline {
-        one_line(&mut text, line);
+        one_line(&mut text, line, told);
+        if let Turned::Verdict { text, .. } = &line.turned {
+            told = text.first().map_or("", String::as_str);
+        }
     }
     steps(&mut text, run);
     text.push('\n');
@@ -36,11 +40,12 @@ pub fn story(scenario: &Scenario, seed: u64, run: &Run) -> String {
         let _ = writeln!(text, "no trial ended; it is {:?}", run.phase);
     }
     let serves = run.serves.as_ref().map_or("nothing", |revision| revision.as_str());
-    let _ = writeln!(text, "{serves} serves; the canary failed {} requests on trial", run.harmed);
+    let _ = writeln!(text, "{serves} serves; requests that failed on a canary: {}", run.harmed);
     text
 }
 
-fn one_line(text: &mut String, line: &Line) {
+/// `told`: what the last verdict said, which is not said again.
+fn one_line(text: &mut String, line: &Line, told: &str) {
     let at = clock(line.at);
     match &line.turned {
         Turned::Event(what) => {
@@ -48,6 +53,7 @@ fn one_line(text: &mut String, line: &Line) {
         }
         Turned::Decision { phase, message, effects, .. } => {
             let phase = format!("{phase:?}");
+            let message = if message == told { "by this verdict" } else { message };
             let effects: Vec<_> = effects.iter().filter_map(effect).collect();
             let _ = write!(text, "{at:>10}  {phase:<11} {message}");
             if !effects.is_empty() {
@@ -87,9 +93,7 @@ fn effect(effect: &Effect) -> Option<String> {
 fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Promoted => "promoted".to_owned(),
-        Outcome::Aborted { cause, .. } => {
-            format!("aborted ({}): {}", cause.reason(), cause.message())
-        }
+        Outcome::Aborted { cause, .. } => format!("aborted ({})", cause.reason()),
         Outcome::Watched { would_abort: Some(why) } => format!("would have been aborted: {why}"),
         Outcome::Watched { would_abort: None } => "watched; nothing against it".to_owned(),
     }
@@ -100,7 +104,7 @@ fn steps(text: &mut String, run: &Run) {
     if run.steps.is_empty() {
         return;
     }
-    text.push_str("\n  step    weight read back    to the pass\n");
+    text.push_str("\n  step    weight read back    until it passed\n");
     for step in &run.steps {
         let weight = format!("{} {}", step.canary, step.weight);
         let took = step.took.map_or_else(|| "did not pass".to_owned(), span);
@@ -136,7 +140,7 @@ pub fn statistics(scenario: &Scenario, sum: &Statistics) -> String {
     let harmed = [0.5, 0.9, 1.0].map(|q| quantile(&sum.harmed, q).unwrap_or(0));
     let _ = writeln!(
         text,
-        "\nrequests the canary failed on trial: median {}, p90 {}, most {}",
+        "\nrequests that failed on the canary: median {}, p90 {}, most {}",
         harmed[0], harmed[1], harmed[2]
     );
     let title = "time to detect, from the first traffic to the abort";

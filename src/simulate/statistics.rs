@@ -67,12 +67,7 @@ impl Share {
 
 /// Runs the scenario with the seeds `first .. first + runs`, on all cores; `done` is called after
 /// each run with the number of those that are done. The result does not depend on the cores.
-pub fn many(
-    world: &World,
-    first: u64,
-    runs: usize,
-    done: &(dyn Fn(usize) + Sync),
-) -> Statistics {
+pub fn many(world: &World, first: u64, runs: usize, done: &(dyn Fn(usize) + Sync)) -> Statistics {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(runs.max(1));
     let (next, over) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let work = || {

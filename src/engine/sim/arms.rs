@@ -134,7 +134,8 @@ impl<'a> Arms<'a> {
 
     /// What is known of stable from before the trial: a day in sum, the last hour in windows.
     fn history(&mut self, pods: u32) -> Vec<CountSeries> {
-        let windows = TimeDelta::hours(1).num_milliseconds() / self.window.num_milliseconds().max(1);
+        let windows =
+            TimeDelta::hours(1).num_milliseconds() / self.window.num_milliseconds().max(1);
         let law = &self.scenario.stable;
         let arm = Arm { law, pods, canary: false, rate: self.scenario.rate };
         let windows: Vec<_> = (0..windows.min(HISTORY_WINDOWS))
@@ -205,9 +206,8 @@ impl<'a> Arms<'a> {
                 evidence.running.value(index, at, Some(*value));
                 continue;
             }
-            let now = |pods: &[Pod]| {
-                sum(pods.iter().filter_map(|pod| self.counts(measure, &pod.now)))
-            };
+            let now =
+                |pods: &[Pod]| sum(pods.iter().filter_map(|pod| self.counts(measure, &pod.now)));
             let sample =
                 GuardSample { at, canary: now(&evidence.canary), stable: now(&evidence.stable) };
             evidence.running.sample(index, &sample);

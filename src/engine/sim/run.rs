@@ -170,6 +170,14 @@ impl<'a> Sim<'a> {
     /// Keeps the times that people ask for.
     fn measure(&mut self, before: &State) {
         let now = self.cluster.now;
+        if let Some(ended) = self.state.last.as_ref().filter(|_| before.last != self.state.last) {
+            self.trials.push(Told {
+                canary: ended.canary.clone(),
+                after_commit: self.decided.map(|at| at - self.committed),
+                after_traffic: self.decided.zip(self.traffic).map(|(at, first)| at - first),
+                outcome: ended.outcome.clone(),
+            });
+        }
         let id = |state: &State| state.trial.as_ref().map(|trial| trial.id.clone());
         if id(before) != id(&self.state) {
             (self.traffic, self.decided, self.verdict) = (None, None, UNDECIDED);
@@ -187,14 +195,6 @@ impl<'a> Sim<'a> {
         self.time_steps(stage(before).as_ref(), stage(&self.state).as_ref());
         if self.is_decided() && self.decided.is_none() {
             self.decided = Some(now);
-        }
-        if let Some(ended) = self.state.last.as_ref().filter(|_| before.last != self.state.last) {
-            self.trials.push(Told {
-                canary: ended.canary.clone(),
-                after_commit: self.decided.map(|at| at - self.committed),
-                after_traffic: self.decided.zip(self.traffic).map(|(at, first)| at - first),
-                outcome: ended.outcome.clone(),
-            });
         }
     }
 
@@ -242,7 +242,10 @@ impl<'a> Sim<'a> {
             open.took = Some(now - self.start - open.read_back);
         }
         let is_new = matches!(before, Some(Stage::Shifting { .. }));
-        if bakes && is_new && let Some(trial) = &self.state.trial {
+        if bakes
+            && is_new
+            && let Some(trial) = &self.state.trial
+        {
             self.traffic = self.traffic.or(Some(now));
             self.steps.push(StepTime {
                 canary: trial.canary.clone(),

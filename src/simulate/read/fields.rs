@@ -59,15 +59,13 @@ impl Fields {
     /// An object in an object.
     pub(super) fn inner<'a>(&mut self, map: &Map<'a>, name: &str, known: &[&str]) -> Map<'a> {
         let at = map.at.field(name);
-        match map.get(name) {
-            Some(node) => self.map(node, &at, known),
-            None => {
-                if map.node.is_some() {
-                    self.wrong(&at, None, format!("an object of {}", one_of(known.to_vec())));
-                }
-                Map { node: None, at }
-            }
+        if let Some(node) = map.get(name) {
+            return self.map(node, &at, known);
         }
+        if map.node.is_some() {
+            self.wrong(&at, None, format!("an object of {}", all_of(known)));
+        }
+        Map { node: None, at }
     }
 
     /// A list; nothing is an empty one.
@@ -147,7 +145,8 @@ impl Fields {
         default: Option<TimeDelta>,
         (least, most): (TimeDelta, TimeDelta),
     ) -> TimeDelta {
-        let expected = format!("a time span such as 90s or 1h30m, {} to {}", show(least), show(most));
+        let expected =
+            format!("a time span such as 90s or 1h30m, {} to {}", show(least), show(most));
         let read = self.read(map, name, default, &expected, |node| {
             let span = units::duration(node.text()?)?;
             (span >= least && span <= most).then_some(span)
@@ -158,8 +157,7 @@ impl Fields {
     /// A share such as `0.1%`.
     pub(super) fn share(&mut self, map: &Map<'_>, name: &str, default: Option<f64>) -> f64 {
         let expected = "a share such as 0.1%, at most 100%";
-        let read =
-            self.read(map, name, default, expected, |node| units::fraction(node.text()?));
+        let read = self.read(map, name, default, expected, |node| units::fraction(node.text()?));
         read.unwrap_or_default()
     }
 
@@ -236,6 +234,14 @@ impl Fields {
     }
 }
 
+/// `a, b and c`.
+fn all_of(words: &[&str]) -> String {
+    match words.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => words.concat(),
+    }
+}
+
 fn number(node: &Node) -> Option<f64> {
     match node.value {
         Value::Integer(number) => Some(number as f64),
@@ -248,11 +254,8 @@ fn number(node: &Node) -> Option<f64> {
 fn show(span: TimeDelta) -> String {
     let milliseconds = span.num_milliseconds();
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    units
-        .into_iter()
-        .find(|(_, unit)| milliseconds != 0 && milliseconds % unit == 0)
-        .map_or_else(
-            || if milliseconds == 0 { "0s".to_owned() } else { format!("{milliseconds}ms") },
-            |(name, unit)| format!("{}{name}", milliseconds / unit),
-        )
+    units.into_iter().find(|(_, unit)| milliseconds != 0 && milliseconds % unit == 0).map_or_else(
+        || if milliseconds == 0 { "0s".to_owned() } else { format!("{milliseconds}ms") },
+        |(name, unit)| format!("{}{name}", milliseconds / unit),
+    )
 }

@@ -1,0 +1,7 @@
+//! `tidegate simulate`: what it tells, what it refuses, and how often the judge is wrong.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+mod input;
+mod shares;
+mod stories;
+mod support;
