@@ -41,8 +41,10 @@ pub struct ConfigRepositorySpec {
     #[schemars(length(min = 1, max = 1024))]
     #[x_kube(validation = Rule::new(
         "self.matches('^https://[A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]+)?/[^\\\\s@?#]+$') || \
-         self.matches('^ssh://([A-Za-z0-9_][-A-Za-z0-9_.]*@)?[A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]+)?/[^\\\\s@?#]+$') || \
-         self.matches('^http://(localhost|127[.]0[.]0[.]1|[a-z0-9][-a-z0-9.]*[.]svc([.]cluster[.]local)?)(:[0-9]+)?/[^\\\\s@?#]+$')")
+         self.matches('^ssh://([A-Za-z0-9_][-A-Za-z0-9_.]*@)?[A-Za-z0-9]\
+          [-A-Za-z0-9.]*(:[0-9]+)?/[^\\\\s@?#]+$') || \
+         self.matches('^http://(localhost|127[.]0[.]0[.]1|[a-z0-9]\
+          [-a-z0-9.]*[.]svc([.]cluster[.]local)?)(:[0-9]+)?/[^\\\\s@?#]+$')")
         .message("expected https://host/path or ssh://user@host/path, without a password"))]
     pub url: String,
     /// The branch the GitOps engine follows. Default: main.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::RepositoryPath;
 use crate::condition::Condition;
 
 /// Where the rollout stands. It stays below 16 kB; evidence and history are in Trials.
@@ -158,7 +159,7 @@ pub struct WouldRevert {
     pub bad: String,
     /// The paths that would be touched.
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
-    pub paths: Vec<String>,
+    pub paths: Vec<RepositoryPath>,
 }
 
 /// What keeps a new template from rolling out by itself.

@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use self::crd::CrdArgs;
 use self::simulate::SimulateArgs;
 use self::sync::SyncArgs;
-use crate::demo::run::{self as demo, DemoArgs};
+use crate::demo::run::{self as demo, DemoArgs, DemoError};
 use crate::demo::service::{self, ServiceArgs};
 
 /// Progressive delivery for Kubernetes that keeps Git true.
@@ -39,6 +39,13 @@ enum Command {
     SampleService(ServiceArgs),
 }
 
+/// The exit code for input that cannot be used: then nothing was written.
+const BAD_INPUT: u8 = 2;
+
+fn is_bad_input(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<DemoError>().is_some_and(DemoError::is_bad_input)
+}
+
 type Ended = Result<ExitCode, Box<dyn std::error::Error>>;
 
 /// Parses the command line and carries it out.
@@ -55,7 +62,7 @@ pub fn run() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             complain(&*error);
-            ExitCode::FAILURE
+            if is_bad_input(&*error) { ExitCode::from(BAD_INPUT) } else { ExitCode::FAILURE }
         }
     }
 }

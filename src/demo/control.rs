@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use tidegate_engine::judge::{Judgement, Verdict, judge};
-use tidegate_engine::plan::Plan;
 use tidegate_engine::state::State;
 use tidegate_engine::{Decision, decide, questions};
 
 use super::local::{Local, LocalError};
+use super::plan::Planned;
 use super::samples;
 
 /// What can go wrong in a turn.
@@ -41,7 +41,7 @@ pub struct Turn {
 /// The controller of one Rollout.
 pub struct Control {
     /// What the user asked for.
-    pub plan: Plan,
+    pub planned: Planned,
     /// Where it stands; the file has the same.
     pub state: State,
     file: PathBuf,
@@ -49,23 +49,25 @@ pub struct Control {
 
 impl Control {
     /// Starts from nothing; the state will be kept in `file`.
-    pub fn new(plan: Plan, file: PathBuf) -> Self {
-        Self { plan, state: State::default(), file }
+    pub fn new(planned: Planned, file: PathBuf) -> Self {
+        Self { planned, state: State::default(), file }
     }
 
     /// One turn.
     pub fn turn(&mut self, local: &mut Local, now: DateTime<Utc>) -> Result<Turn, ControlError> {
-        let asked = questions(&self.plan, &self.state, now);
+        let plan = &self.planned.plan;
+        let asked = questions(plan, &self.state, now);
         let judgement = asked.samples.as_ref().map(|wanted| {
-            let (samples, context) = samples::gather(local, &self.plan, &self.state, wanted, now);
-            judge(&self.plan.analysis, &samples, &context)
+            let (samples, context) =
+                samples::gather(local, &self.planned, &self.state, wanted, now);
+            judge(&plan.analysis, &samples, &context)
         });
         let verdict = judgement.as_ref().map_or_else(
             || Verdict::NeedMoreData { eta: None, metric: String::new() },
             |judgement| judgement.verdict.clone(),
         );
         let seen = local.observe(&asked, &self.state, verdict)?;
-        let decision = decide(&self.plan, &self.state, &seen, now);
+        let decision = decide(plan, &self.state, &seen, now);
         if decision.next != self.state {
             self.record(&decision.next)?;
         }

@@ -23,6 +23,7 @@ const MANIFESTS: &[(&str, &str)] = &[
     ("apps/web/deployment.yaml", include_str!("manifests/deployment.yaml")),
     ("apps/web/service.yaml", include_str!("manifests/service.yaml")),
     ("apps/web/httproute.yaml", include_str!("manifests/httproute.yaml")),
+    ("apps/web/analysis.yaml", include_str!("manifests/analysis.yaml")),
     ("apps/web/rollout.yaml", include_str!("manifests/rollout.yaml")),
 ];
 

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tidegate_engine::plan::Plan;
 use tidegate_engine::reason::Reason;
 use tidegate_engine::state::{Outcome, Phase};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -80,6 +79,13 @@ pub enum DemoError {
     /// The Rollout in the repository.
     #[error("the Rollout cannot be used: {0}")]
     Plan(String),
+}
+
+impl DemoError {
+    /// The flags cannot be used; nothing was written.
+    pub const fn is_bad_input(&self) -> bool {
+        matches!(self, Self::NotEmpty(_) | Self::Rate(_))
+    }
 }
 
 fn io(what: &str) -> impl FnOnce(std::io::Error) -> DemoError + '_ {
@@ -245,8 +251,8 @@ impl Demo {
 
     fn turn(&mut self, now: DateTime<Utc>) -> Result<(), DemoError> {
         if self.control.is_none() {
-            let plan: Plan = plan::of(&self.local.api).map_err(DemoError::Plan)?;
-            self.control = Some(Control::new(plan, self.state_file.clone()));
+            let planned = plan::of(&self.local.api).map_err(DemoError::Plan)?;
+            self.control = Some(Control::new(planned, self.state_file.clone()));
             self.local.watch_over()?;
         }
         let Some(control) = &mut self.control else { return Ok(()) };
@@ -268,9 +274,12 @@ impl Demo {
         let weight = self.local.proxy.weight().percent();
         // At the end of a promotion the route goes home to a Service that is the canary's: its
         // own weight is 0 then, and nothing has moved.
-        if self.told.weight != weight && !(phase == Phase::Promoting && weight == 0) {
+        let is_home = weight == 0 && matches!(phase, Phase::Promoting | Phase::Idle);
+        if self.told.weight != weight {
             self.told.weight = weight;
-            self.tell(&Event::Weight { weight });
+            if !is_home {
+                self.tell(&Event::Weight { weight });
+            }
         }
         let reason = turn.decision.reason;
         let again = self.told.reason == Some(reason) && is_waiting(reason);

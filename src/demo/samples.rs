@@ -1,148 +1,98 @@
-//! Readings of pods to samples for the judge: windows for the evidence lane, cumulative counts
-//! for the guard lane. What could not be read is left out, never put in as zero.
+//! Readings of pods to samples for the judge. What could not be read is left out, never put in as
+//! zero.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tidegate_engine::SamplesWanted;
-use tidegate_engine::judge::{
-    Context, CountSeries, Counts, Criterion, GuardSample, Kind, Samples, Series, Window,
-};
-use tidegate_engine::plan::Plan;
+use tidegate_engine::judge::counter::{self, Pod, Side, Spacing};
+use tidegate_engine::judge::{Context, CountSeries, Kind, Samples, Series};
+use tidegate_engine::plan::{Plan, Step};
 use tidegate_engine::state::{Revision, State};
 
 use super::local::Local;
-use super::reading::{self, Baseline, Increments, Reading};
+use super::plan::Planned;
+use super::reading::Reading;
 use super::story::SCRAPE;
 
 /// Answers that take longer are slow, in seconds; one of the service's buckets ends here.
 pub const SLOW: f64 = 0.25;
+/// A reading older than two scrapes is no reading.
+const STALE: i32 = 2;
+/// A pod silent for this many scrapes is gone.
+const FORGET: i32 = 20;
 
 /// Both arms' samples since the evidence began, and what the judge must know beside them.
 pub fn gather(
     local: &Local,
-    plan: &Plan,
+    planned: &Planned,
     state: &State,
     wanted: &SamplesWanted,
     now: DateTime<Utc>,
 ) -> (Samples, Context) {
-    let arms = Arms::read(local, state);
-    let spans = spans(wanted.since, now, plan.analysis.window);
+    let analysis = &planned.plan.analysis;
+    let scrape = TimeDelta::from_std(SCRAPE).unwrap_or(TimeDelta::seconds(1));
+    let spacing = Spacing {
+        since: wanted.since,
+        window: analysis.window,
+        stale: scrape * STALE,
+        forget: scrape * FORGET,
+    };
     let mut samples = Samples::empty(wanted.since);
-    for criterion in &plan.analysis.criteria {
+    for criterion in &analysis.criteria {
         if let Kind::Ratio(_) = criterion.kind {
-            let series = arms.series(wanted.since, now, &spans, bad_of(criterion));
+            let slow = planned.slow.contains(&criterion.name);
+            let pods = pods(local, state, if slow { slow_answers } else { failed_answers });
+            let series = CountSeries {
+                windows: counter::windows(&pods, &spacing, now),
+                guard: counter::guard(&pods, wanted.since),
+                history: None,
+            };
             samples.series.insert(criterion.name.clone(), Series::Counts(series));
         }
     }
-    let context = Context { now, share: wanted.share, plan_time: time_left(plan) };
+    let context = Context { now, share: wanted.share, plan_time: plan_time(&planned.plan) };
     (samples, context)
 }
 
-/// What counts as bad: for a latency criterion slow answers, else failed ones.
-fn bad_of(criterion: &Criterion) -> fn(&Increments) -> Counts {
-    if criterion.name.contains("latency") { slow } else { failed }
+fn failed_answers(reading: &Reading) -> u64 {
+    reading.errors
 }
 
-fn failed(increments: &Increments) -> Counts {
-    Counts { total: increments.requests, bad: increments.errors }
-}
-
-fn slow(increments: &Increments) -> Counts {
-    let fast = increments.buckets.iter().find(|(bound, _)| *bound >= SLOW);
-    let fast = fast.map_or(increments.requests, |(_, count)| *count);
-    Counts { total: increments.requests, bad: increments.requests.saturating_sub(fast) }
+fn slow_answers(reading: &Reading) -> u64 {
+    let fast = reading.buckets.iter().find(|(bound, _)| *bound >= SLOW);
+    fast.map_or(0, |(_, fast)| reading.total.saturating_sub(*fast))
 }
 
 /// Time the plan has for all of its weights.
-fn time_left(plan: &Plan) -> TimeDelta {
+fn plan_time(plan: &Plan) -> TimeDelta {
     plan.steps.iter().fold(TimeDelta::zero(), |sum, step| match step {
-        tidegate_engine::plan::Step::Weight { bake, .. } => sum + *bake + plan.limits.verdict,
-        tidegate_engine::plan::Step::Pause { .. } => sum,
+        Step::Weight { bake, .. } => sum + *bake + plan.limits.verdict,
+        Step::Pause { .. } => sum,
     })
 }
 
-/// Aligned windows that are over, and whose last sample had time to arrive.
-fn spans(
-    since: DateTime<Utc>,
-    now: DateTime<Utc>,
-    length: TimeDelta,
-) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
-    let late = now - scrape();
-    let mut spans = Vec::new();
-    let mut from = since;
-    while from + length <= late {
-        spans.push((from, from + length));
-        from += length;
-    }
-    spans
-}
-
-fn scrape() -> TimeDelta {
-    TimeDelta::from_std(SCRAPE).unwrap_or(TimeDelta::seconds(1))
-}
-
 /// The readings of both arms, pod by pod.
-struct Arms {
-    stable: Vec<Vec<Reading>>,
-    canary: Vec<Vec<Reading>>,
+fn pods(local: &Local, state: &State, bad: fn(&Reading) -> u64) -> Vec<Pod> {
+    let stable = state.stable.as_ref().map(|stable| (Side::Stable, &stable.revision));
+    let canary = state.trial.as_ref().map(|trial| (Side::Canary, &trial.canary));
+    let of = |(side, revision): (Side, &Revision)| {
+        let pods = local.pods_of_revision(revision);
+        pods.into_iter().map(move |pod| (side, pod)).collect::<Vec<_>>()
+    };
+    let both = stable.into_iter().chain(canary).flat_map(of);
+    both.map(|(side, pod)| Pod {
+        side,
+        created: pod.created,
+        gone: None,
+        readings: local.scraper.readings(&pod.name).iter().map(|read| count(read, bad)).collect(),
+    })
+    .collect()
 }
 
-impl Arms {
-    fn read(local: &Local, state: &State) -> Self {
-        let of = |revision: Option<&Revision>| {
-            revision.map_or_else(Vec::new, |revision| {
-                let names = local.pod_names(revision);
-                names.iter().map(|name| local.scraper.readings(name)).collect()
-            })
-        };
-        Self {
-            stable: of(state.stable.as_ref().map(|stable| &stable.revision)),
-            canary: of(state.trial.as_ref().map(|trial| &trial.canary)),
-        }
+fn count(reading: &Reading, bad: fn(&Reading) -> u64) -> counter::Reading {
+    counter::Reading {
+        at: reading.at,
+        total: Some(reading.total),
+        bad: Some(bad(reading)),
+        started: reading.start_time,
     }
-
-    fn series(
-        &self,
-        since: DateTime<Utc>,
-        now: DateTime<Utc>,
-        spans: &[(DateTime<Utc>, DateTime<Utc>)],
-        bad: fn(&Increments) -> Counts,
-    ) -> CountSeries {
-        let windows = spans
-            .iter()
-            .map(|(from, to)| {
-                let stable_pods = counts(&self.stable, Baseline::FirstReading, *from, *to, bad);
-                let canary_pods = counts(&self.canary, Baseline::Zero, *from, *to, bad);
-                Window {
-                    end: *to,
-                    canary: sum(&canary_pods),
-                    stable: sum(&stable_pods),
-                    stable_pods,
-                }
-            })
-            .collect();
-        let canary = sum(&counts(&self.canary, Baseline::Zero, since, now, bad));
-        let stable = sum(&counts(&self.stable, Baseline::FirstReading, since, now, bad));
-        let guard = vec![GuardSample { at: now, canary, stable }];
-        CountSeries { windows, guard, history: None }
-    }
-}
-
-/// What each pod counted in a span; a pod without readings there is left out.
-fn counts(
-    pods: &[Vec<Reading>],
-    baseline: Baseline,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-    bad: fn(&Increments) -> Counts,
-) -> Vec<Counts> {
-    let window = reading::Window { from, to, max_age: scrape() * 4 };
-    pods.iter()
-        .filter_map(|readings| reading::increments(readings, baseline, window))
-        .map(|increments| bad(&increments))
-        .collect()
-}
-
-/// `None`: nobody answered, which is not zero.
-fn sum(pods: &[Counts]) -> Option<Counts> {
-    pods.iter().copied().reduce(Counts::plus)
 }

@@ -23,6 +23,9 @@
 //!   └────┴─── template back, canary gone ────┴── newer template, retry ──────────────────────────────
 //! ```
 //!
+//! A Deployment that rolls out past the gate, at any stage, is Aborting too: Services are unpinned
+//! first, what rolls out is stable, and the canary leaves.
+//!
 //! Invariants that the tests hold: the canary's weight never rises on anything but Pass (or a
 //! person's word); on every way home weight 0 is asked for before anything else and pods leave
 //! only after their traffic; a decision repeated on its own result asks for nothing; missing data
@@ -38,6 +41,7 @@ pub mod observed;
 pub mod plan;
 pub mod questions;
 pub mod reason;
+pub mod report;
 mod seconds;
 mod seconds_option;
 pub mod sim;
@@ -45,3 +49,4 @@ pub mod state;
 
 pub use decide::{Decision, Wake, decide};
 pub use questions::{Questions, SamplesWanted, questions};
+pub use report::report;

@@ -145,8 +145,6 @@ reasons! {
     Watching,
     /// Mode Observe: this release would have been aborted.
     WouldAbort,
-    /// A stage took longer than its deadline.
-    DeadlineExceeded,
 }
 
 impl std::fmt::Display for Reason {

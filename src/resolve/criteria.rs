@@ -128,10 +128,9 @@ impl Reader<'_> {
         let text = self.promql(&threshold.query, &at.field("query"));
         let limit_at = at.field("limit");
         let limit = self.filled(threshold.limit.as_str(), &limit_at)?;
-        let Some(number) = units::number(&limit) else {
-            self.faults.push(Fault::new(&limit_at, quoted(&limit), "a number such as \"0.5\""));
-            return None;
-        };
+        let form = "a number such as \"0.5\"";
+        let number =
+            self.known(units::number(&limit), threshold.limit.as_str(), form, &limit_at)?;
         let op = match threshold.op {
             api::Comparison::Below => Op::Below,
             api::Comparison::AtMost => Op::AtMost,
@@ -182,7 +181,7 @@ impl Reader<'_> {
                 let at = at.field("absolute");
                 let filled = self.filled(text.as_str(), &at)?;
                 let points = units::points(&filled);
-                self.known(points, &filled, "percentage points such as 0.5pp", &at)?
+                self.known(points, text.as_str(), "percentage points such as 0.5pp", &at)?
             }
             None => 0.0,
         };
@@ -221,8 +220,12 @@ impl Reader<'_> {
         let milliseconds = units::duration(&filled)
             .map(|slo| slo.num_milliseconds() as f64)
             .filter(|milliseconds| *milliseconds > 0.0);
-        let milliseconds =
-            self.known(milliseconds, &filled, "a time span above 0s, such as 500ms", at)?;
+        let milliseconds = self.known(
+            milliseconds,
+            latency.slo.as_str(),
+            "a time span above 0s, such as 500ms",
+            at,
+        )?;
         Some(match latency.unit {
             api::TimeUnit::Seconds => milliseconds / 1000.0,
             api::TimeUnit::Milliseconds => milliseconds,
@@ -231,7 +234,7 @@ impl Reader<'_> {
 
     fn fraction(&mut self, text: &str, at: &FieldPath) -> Option<f64> {
         let filled = self.filled(text, at)?;
-        self.known(units::fraction(&filled), &filled, "a share such as 5%, at most 100%", at)
+        self.known(units::fraction(&filled), text, "a share such as 5%, at most 100%", at)
     }
 
     fn selector(
@@ -292,9 +295,14 @@ impl Reader<'_> {
         }
     }
 
+    /// A value that was read, or the fault that it is not of its form. `text`: as it was written.
     fn known<T>(&mut self, value: Option<T>, text: &str, form: &str, at: &FieldPath) -> Option<T> {
         if value.is_none() {
-            self.faults.push(Fault::new(at, quoted(text), form));
+            let found = match self.arguments.fill(text) {
+                Ok(Some(filled)) if filled != text => format!("{} for {text}", quoted(filled)),
+                _ => quoted(text),
+            };
+            self.faults.push(Fault::new(at, found, form));
         }
         value
     }

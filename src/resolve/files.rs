@@ -40,8 +40,8 @@ struct Place {
     tree: Node,
 }
 
-/// Reads files of one or more YAML documents. All that is wrong with any of them is told at once,
-/// by file and line.
+/// Reads files of one or more YAML documents. What is wrong with any of them is told at once, by
+/// file and line; of a document that is wrong in hundreds of places, the first hundred.
 pub fn load(files: &[PathBuf]) -> Result<Objects, Vec<Invalid>> {
     let mut loader = Loader::default();
     for file in files {
@@ -97,7 +97,8 @@ impl Objects {
 }
 
 fn invalid(file: Option<PathBuf>, line: usize, fault: Fault) -> Invalid {
-    Invalid { file, line, field: fault.field, found: fault.found, expected: fault.expected }
+    let Fault { object, field, found, expected } = fault;
+    Invalid { file, object, line, field, found, expected }
 }
 
 fn sort(all: &mut Vec<Invalid>) {
@@ -263,7 +264,10 @@ fn check_envelope(kind: &str, tree: &Node, faults: &mut Vec<Fault>) {
     let Value::Map(entries) = &tree.value else { return };
     let spec = root.properties.as_ref().and_then(|all| all.get("spec"));
     for entry in entries {
-        let at = FieldPath::of(&entry.key);
+        if schema::is_enough(faults) {
+            return;
+        }
+        let at = FieldPath::root().field(&entry.key);
         match (entry.key.as_str(), spec) {
             // Status is the controller's; what a file says of it is never taken.
             ("apiVersion" | "kind" | "status", _) => {}
@@ -271,7 +275,6 @@ fn check_envelope(kind: &str, tree: &Node, faults: &mut Vec<Fault>) {
             ("spec", Some(spec)) => schema::check(&entry.value, spec, &at, faults),
             (key, _) => {
                 let known = ["apiVersion", "kind", "metadata", "spec"];
-                let at = FieldPath::root().field(key);
                 faults.push(schema::unknown(key, known.into_iter(), &at));
             }
         }
@@ -301,7 +304,8 @@ fn check_metadata(node: &Node, at: &FieldPath, faults: &mut Vec<Fault>) {
         match node.get(field).map(|node| (node, &node.value)) {
             None => {}
             Some((_, Value::Map(entries))) => {
-                for entry in entries.iter().filter(|entry| entry.value.text().is_none()) {
+                let wrong = entries.iter().filter(|entry| entry.value.text().is_none());
+                for entry in wrong.take(10) {
                     let expected =
                         format!("a text: write it in quotes, \"{}\"", entry.value.found());
                     faults.push(Fault::new(&at.field(&entry.key), entry.value.found(), expected));

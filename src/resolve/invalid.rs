@@ -144,6 +144,8 @@ pub(crate) struct Told;
 pub struct Invalid {
     /// Which file; `None`: the object did not come from one.
     pub file: Option<PathBuf>,
+    /// Which object; `None`: the file does not say.
+    pub object: Option<ObjectKey>,
     /// Which line, from 1; 0: the file as a whole.
     pub line: usize,
     /// Which field.
@@ -163,7 +165,9 @@ impl fmt::Display for Invalid {
             }
             f.write_str(": ")?;
         }
-        write!(f, "{}", prefix(None, &self.field))?;
+        // With file and line the object is plain.
+        let object = self.object.as_ref().filter(|_| self.file.is_none());
+        write!(f, "{}", prefix(object, &self.field))?;
         write!(f, "found {}, expected {}", self.found, self.expected)
     }
 }

@@ -6,6 +6,7 @@
 //! whatever is wrong is said with the object and the field it is in. For objects from files
 //! [`Objects::locate`] adds file and line.
 
+mod analysis;
 mod arguments;
 mod criteria;
 mod files;

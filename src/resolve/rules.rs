@@ -164,7 +164,10 @@ pub(crate) fn repository(spec: &api::ConfigRepositorySpec) -> Vec<Fault> {
     const URLS: [&str; 3] = [
         r"^https://[A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]+)?/[^\s@?#]+$",
         r"^ssh://([A-Za-z0-9_][-A-Za-z0-9_.]*@)?[A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]+)?/[^\s@?#]+$",
-        r"^http://(localhost|127[.]0[.]0[.]1|[a-z0-9][-a-z0-9.]*[.]svc([.]cluster[.]local)?)(:[0-9]+)?/[^\s@?#]+$",
+        concat!(
+            r"^http://(localhost|127[.]0[.]0[.]1|[a-z0-9][-a-z0-9.]*[.]svc([.]cluster[.]local)?)",
+            r"(:[0-9]+)?/[^\s@?#]+$",
+        ),
     ];
     let at = FieldPath::of("spec");
     let mut faults = Vec::new();

@@ -12,6 +12,14 @@ use super::invalid::{Fault, FieldPath, quoted};
 use super::nearest::{nearest, one_of};
 use super::tree::{Entry, Node, Value};
 
+/// More than anybody reads; a document made of faults must not take for ever.
+const ENOUGH: usize = 100;
+
+/// Whether so much is wrong with a document that nothing more needs to be said.
+pub(crate) fn is_enough(faults: &[Fault]) -> bool {
+    faults.len() >= ENOUGH
+}
+
 /// Collects what is wrong with `node`, which stands at `path`.
 pub(crate) fn check(
     node: &Node,
@@ -19,25 +27,21 @@ pub(crate) fn check(
     path: &FieldPath,
     faults: &mut Vec<Fault>,
 ) {
-    if schema.x_kubernetes_preserve_unknown_fields == Some(true) {
+    if schema.x_kubernetes_preserve_unknown_fields == Some(true) || is_enough(faults) {
         return;
     }
     match (schema.type_.as_deref(), &node.value) {
         (Some("object"), Value::Map(entries)) => check_map(node, entries, schema, path, faults),
         (Some("array"), Value::List(items)) => check_list(items, schema, path, faults),
         (Some("string"), Value::Text(text)) => check_text(text, schema, path, faults),
-        (Some("boolean"), Value::Bool(_)) => {}
-        (Some("integer"), Value::Integer(number)) => {
-            check_number(*number as f64, node, schema, path, faults);
-        }
-        (Some("number"), Value::Integer(number)) => {
+        (Some("integer" | "number"), Value::Integer(number)) => {
             check_number(*number as f64, node, schema, path, faults);
         }
         (Some("number"), Value::Float(number)) => {
             check_number(*number, node, schema, path, faults);
         }
+        (Some("boolean"), Value::Bool(_)) | (None, _) => {}
         (Some(expected), _) => faults.push(wrong_type(node, expected, schema, path)),
-        (None, _) => {}
     }
 }
 
@@ -45,8 +49,10 @@ fn wrong_type(node: &Node, expected: &str, schema: &JSONSchemaProps, path: &Fiel
     let words = match expected {
         "object" => "an object".to_owned(),
         "array" => "a list".to_owned(),
-        "integer" => range(schema)
-            .map_or("a whole number".to_owned(), |range| format!("a whole number, {range}")),
+        "integer" => range(schema).map_or_else(
+            || "a whole number".to_owned(),
+            |range| format!("a whole number, {range}"),
+        ),
         "number" => "a number".to_owned(),
         "boolean" => "true or false".to_owned(),
         _ => match &node.value {
@@ -80,6 +86,9 @@ fn check_map(
     let empty = BTreeMap::new();
     let properties = schema.properties.as_ref().unwrap_or(&empty);
     for entry in entries.iter().filter(|entry| entry.value.value != Value::Null) {
+        if is_enough(faults) {
+            return;
+        }
         let path = path.field(&entry.key);
         match (properties.get(&entry.key), &schema.additional_properties) {
             (Some(property), _) => check(&entry.value, property, &path, faults),

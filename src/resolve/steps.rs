@@ -58,11 +58,10 @@ fn canary_way(canary: &api::Canary, has_routes: bool, at: &FieldPath) -> Result<
                     faults.push(fault);
                 }
                 before = before.max(weight.min(100));
-                let bake = span(step.bake.as_ref(), defaults::BAKE, &at.field("bake"));
-                match (Weight::new(weight), bake) {
-                    (Some(weight), Ok(bake)) => steps.push(Step::Weight { weight, bake }),
-                    (None, Ok(_)) => {}
-                    (_, Err(fault)) => faults.push(fault),
+                let bake_at = at.field("bake");
+                let bake = span(step.bake.as_ref(), defaults::BAKE, &bake_at, &mut faults);
+                if let (Some(weight), Some(bake)) = (Weight::new(weight), bake) {
+                    steps.push(Step::Weight { weight, bake });
                 }
             }
             (None, Some(pause)) => {
@@ -70,10 +69,7 @@ fn canary_way(canary: &api::Canary, has_routes: bool, at: &FieldPath) -> Result<
                     let found = "bake beside pause";
                     faults.push(Fault::new(&at.field("bake"), found, "pause.duration instead"));
                 }
-                match pause_step(pause, &at.field("pause")) {
-                    Ok(step) => steps.push(step),
-                    Err(fault) => faults.push(fault),
-                }
+                steps.extend(pause_step(pause, &at.field("pause"), &mut faults));
             }
             (Some(_), Some(_)) => {
                 faults.push(Fault::new(&at, "both weight and pause", "exactly one of them"));
@@ -123,42 +119,35 @@ fn weight_fault(
 fn blue_green_way(blue_green: &api::BlueGreen, at: &FieldPath) -> Result<Way, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut steps = Vec::new();
-    match span(blue_green.preview.as_ref(), TimeDelta::zero(), &at.field("preview")) {
-        Ok(bake) => steps.push(Step::Weight { weight: Weight::ZERO, bake }),
-        Err(fault) => faults.push(fault),
-    }
+    let preview = blue_green.preview.as_ref();
+    let bake = span(preview, TimeDelta::zero(), &at.field("preview"), &mut faults);
+    steps.extend(bake.map(|bake| Step::Weight { weight: Weight::ZERO, bake }));
     if let Some(pause) = &blue_green.pause {
-        match pause_step(pause, &at.field("pause")) {
-            Ok(step) => steps.push(step),
-            Err(fault) => faults.push(fault),
-        }
+        steps.extend(pause_step(pause, &at.field("pause"), &mut faults));
     }
-    match span(blue_green.bake.as_ref(), defaults::BAKE, &at.field("bake")) {
-        Ok(bake) => steps.push(Step::Weight { weight: Weight::FULL, bake }),
-        Err(fault) => faults.push(fault),
-    }
+    let bake = span(blue_green.bake.as_ref(), defaults::BAKE, &at.field("bake"), &mut faults);
+    steps.extend(bake.map(|bake| Step::Weight { weight: Weight::FULL, bake }));
     if faults.is_empty() { Ok(Way { traffic: Traffic::Switch, steps }) } else { Err(faults) }
 }
 
-fn pause_step(pause: &api::Pause, at: &FieldPath) -> Result<Step, Fault> {
-    let resume_after = match &pause.duration {
-        Some(text) => Some(span(Some(text), TimeDelta::zero(), &at.field("duration"))?),
-        None => None,
-    };
-    Ok(Step::Pause { resume_after })
+fn pause_step(pause: &api::Pause, at: &FieldPath, faults: &mut Vec<Fault>) -> Option<Step> {
+    let Some(text) = &pause.duration else { return Some(Step::Pause { resume_after: None }) };
+    let duration = span(Some(text), TimeDelta::zero(), &at.field("duration"), faults)?;
+    Some(Step::Pause { resume_after: Some(duration) })
 }
 
-/// A time span, or the default where nothing is said.
+/// A time span, or the default where nothing is said. `None`: it is none, and the fault is told.
 pub(crate) fn span(
     text: Option<&api::Duration>,
     default: TimeDelta,
     at: &FieldPath,
-) -> Result<TimeDelta, Fault> {
-    match text {
-        None => Ok(default),
-        Some(text) => units::duration(text.as_str()).ok_or_else(|| {
-            let expected = "a time span such as 90s or 1h30m, at most 366d";
-            Fault::new(at, quoted(text.as_str()), expected)
-        }),
+    faults: &mut Vec<Fault>,
+) -> Option<TimeDelta> {
+    let Some(text) = text else { return Some(default) };
+    let span = units::duration(text.as_str());
+    if span.is_none() {
+        let expected = "a time span such as 90s or 1h30m, at most 366d";
+        faults.push(Fault::new(at, quoted(text.as_str()), expected));
     }
+    span
 }

@@ -46,8 +46,9 @@ pub(crate) fn points(text: &str) -> Option<f64> {
 fn percent(text: &str) -> Option<f64> {
     let plain = text.starts_with(|c: char| c.is_ascii_digit())
         && text.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let number: f64 = text.parse().ok().filter(|_| plain)?;
-    (number <= 100.0).then_some(number / 100.0)
+    // The decimal point is moved in the text: 99.9 / 100 is not 0.999 in floating point.
+    let share: f64 = format!("{text}e-2").parse().ok().filter(|_| plain)?;
+    (share <= 1.0).then_some(share)
 }
 
 /// A finite number.
@@ -59,7 +60,8 @@ pub(crate) fn number(text: &str) -> Option<f64> {
 /// `09:30` as minutes after midnight.
 pub(crate) fn minute_of_day(text: &str) -> Option<u16> {
     let (hours, minutes) = text.split_once(':')?;
-    if hours.len() != 2 || minutes.len() != 2 {
+    let is_two_digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+    if !is_two_digits(hours) || !is_two_digits(minutes) {
         return None;
     }
     let (hours, minutes): (u16, u16) = (hours.parse().ok()?, minutes.parse().ok()?);
@@ -90,6 +92,7 @@ mod tests {
     fn shares_and_points_are_parts_of_one() {
         assert_eq!(fraction("5%"), Some(0.05));
         assert_eq!(fraction("100%"), Some(1.0));
+        assert_eq!(fraction("99.9%"), Some(0.999));
         assert_eq!(points("0.5pp"), Some(0.005));
         for text in ["5", "%", "101%", "-1%", "inf%", ".%", "1e1%"] {
             assert_eq!(fraction(text), None, "{text}");

@@ -7,14 +7,14 @@
 
 use serde_json::{Value, json};
 
-use super::object::{BREAK_GLASS, HELD_LABEL, ROLLOUT_LABEL, metadata_entry};
+use super::object::{BREAK_GLASS_ANNOTATION, HELD_LABEL, ROLLOUT_LABEL, metadata_entry};
 
 /// The field manager of the controller, whose writes are not gated.
-pub const CONTROLLER: &str = "tidegate";
+pub use tidegate_api::FIELD_MANAGER as CONTROLLER;
 
 /// The object that is stored when `manager` updates `old` to `new`.
 pub fn admission(manager: &str, old: &Value, new: Value) -> Value {
-    let lets_through = metadata_entry(&new, "annotations", BREAK_GLASS).is_some();
+    let lets_through = metadata_entry(&new, "annotations", BREAK_GLASS_ANNOTATION).is_some();
     if manager == CONTROLLER || lets_through {
         return new;
     }

@@ -4,24 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// Label of a Deployment that a Rollout watches; its template changes are gated.
-pub const ROLLOUT_LABEL: &str = "tidegate.dev/rollout";
-
-/// Label of an object of which a trial holds some fields; its value names the Rollout.
-pub const HELD_LABEL: &str = "tidegate.dev/held";
+use tidegate_api::GROUP;
+pub use tidegate_api::{BREAK_GLASS_ANNOTATION, HELD_LABEL, ROLLOUT_LABEL};
 
 /// Annotation (or label) that keeps an object when it disappears from the repository.
 pub const PRUNE_KEY: &str = "tidegate.dev/prune";
 
 /// The value of [`PRUNE_KEY`] that keeps the object.
 pub const PRUNE_DISABLED: &str = "disabled";
-
-/// Annotation that lets every change through, for an emergency without the controller.
-pub const BREAK_GLASS: &str = "tidegate.dev/break-glass";
-
-/// The group of Tidegate's own kinds.
-const OWN_GROUP: &str = "tidegate.dev";
 
 /// The name of an object: group, version, kind, namespace and name.
 ///
@@ -113,7 +103,7 @@ pub(crate) fn is_cluster_scoped(group: &str, kind: &str) -> bool {
         | "scheduling.k8s.io"
         | "flowcontrol.apiserver.k8s.io"
         | "node.k8s.io" => true,
-        OWN_GROUP => matches!(
+        GROUP => matches!(
             kind,
             "RolloutClass" | "ClusterAnalysisTemplate" | "ConfigRepository" | "MetricSource"
         ),
@@ -132,8 +122,8 @@ pub(crate) fn apply_rank(group: &str, kind: &str) -> u8 {
         ("", "ConfigMap" | "Secret") => 5,
         ("", "Service") => 6,
         ("apps" | "batch", _) | ("", "Pod" | "ReplicationController") => 7,
-        (OWN_GROUP, "Rollout") => 10,
-        (OWN_GROUP, _) => 9,
+        (GROUP, "Rollout") => 10,
+        (GROUP, _) => 9,
         _ => 8,
     }
 }

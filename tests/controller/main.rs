@@ -1,5 +1,10 @@
-//! Everything of the root package that needs no target of its own.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+//! Tests of the root package that need no target of their own: wire types, files, the house.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 mod generated;
+mod hostile;
+mod load;
+mod resolve;
 mod tidy;
+mod validation;

@@ -205,7 +205,7 @@ fn notice(at: Time) -> impl Strategy<Value = Notice> {
 }
 
 /// Any state, consistent or not.
-pub(crate) fn state(at: Time) -> impl Strategy<Value = State> {
+pub(crate) fn state(at: &Time) -> impl Strategy<Value = State> + use<> {
     let stable =
         (revision(), of(git_revision())).prop_map(|(revision, git)| Stable { revision, git });
     let failed = (revision(), of(git_revision()), at.clone())
@@ -219,7 +219,7 @@ pub(crate) fn state(at: Time) -> impl Strategy<Value = State> {
         vec(notice(at.clone()), 0..3),
     );
     let small = (of(git_revision()), of(revision()), of(text()));
-    (of(stable), of(trial(&at)), memory, small, counters).prop_map(
+    (of(stable), of(trial(at)), memory, small, counters).prop_map(
         |(
             stable,
             trial,

@@ -1,16 +1,17 @@
-//! What must hold at every turn of every test, whatever the world does. The numbers are those of
-//! the list in `docs/invariants.md`.
+//! What must hold at every turn of every test, whatever the world does. Each rule keeps its number
+//! for good, so that a failure can be looked up in old reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use tidegate_engine::Decision;
 use tidegate_engine::effect::{Effect, RevertOrder};
 use tidegate_engine::judge::Verdict;
 use tidegate_engine::observed::{Observed, Pinned, RouteView};
 use tidegate_engine::plan::{Mode, Plan, Traffic, Weight};
+use tidegate_engine::report::check_conditions;
 use tidegate_engine::sim::Cluster;
 use tidegate_engine::state::{Cause, Outcome, Revision, Stage, State, Trial, TrialId};
+use tidegate_engine::{Decision, report};
 
 /// Remembers what a single turn cannot show.
 #[derive(Clone, Default)]
@@ -35,6 +36,7 @@ impl Watch {
     ) {
         let Decision { next, effects, .. } = decision;
         self.reached.insert(format!("{:?}", next.phase()));
+        check_conditions(&report(plan, seen, decision)).unwrap();
         never_open_to_the_unjudged(next, seen, effects);
         traffic_comes_first(next, seen, effects);
         self.an_aborted_trial_never_rises(state, next, effects);
@@ -96,23 +98,22 @@ impl Watch {
             }
         }
     }
+}
 
-    /// Holds the world after one effect to the invariants.
-    pub(crate) fn check_world(&mut self, plan: &Plan, state: &State, cluster: &Cluster) {
-        // I8: exactly one commit with a given trailer.
-        let mut trials: Vec<_> =
-            cluster.branch.commits().iter().filter_map(|commit| commit.trial.as_ref()).collect();
-        let all = trials.len();
-        trials.sort();
-        trials.dedup();
-        assert_eq!(all, trials.len(), "a trial was reverted twice: {:?}", cluster.branch);
-        // I23: with a switch the Services never select both sets.
-        if plan.traffic == Traffic::Switch
-            && let Some(Trial { stage: Stage::Baking { .. } | Stage::Paused { .. }, .. }) =
-                &state.trial
-        {
-            assert!(matches!(cluster.pinned, Pinned::To(_)), "{:?}", cluster.pinned);
-        }
+/// Holds the world after one effect to the invariants.
+pub(crate) fn check_world(plan: &Plan, state: &State, cluster: &Cluster) {
+    // I8: exactly one commit with a given trailer.
+    let mut trials: Vec<_> =
+        cluster.branch.commits().iter().filter_map(|commit| commit.trial.as_ref()).collect();
+    let all = trials.len();
+    trials.sort();
+    trials.dedup();
+    assert_eq!(all, trials.len(), "a trial was reverted twice: {:?}", cluster.branch);
+    // I23: with a switch the Services never select both sets.
+    if plan.traffic == Traffic::Switch
+        && let Some(Trial { stage: Stage::Baking { .. } | Stage::Paused { .. }, .. }) = &state.trial
+    {
+        assert!(matches!(cluster.pinned, Pinned::To(_)), "{:?}", cluster.pinned);
     }
 }
 

@@ -141,7 +141,6 @@ fn happen(world: &mut World, event: &Event, count: usize) {
         Event::Commit(n) => cluster.commit(revision(*n).as_str()),
         Event::Sync if cluster.exists => cluster.sync(),
         Event::Reapply if cluster.exists => cluster.reapply(),
-        Event::Sync | Event::Reapply => {}
         Event::Run(seconds) => world.run_for(TimeDelta::seconds(*seconds)),
         Event::Settle => drop(world.settle()),
         Event::Verdict(n, kind) => {
@@ -166,11 +165,10 @@ fn happen(world: &mut World, event: &Event, count: usize) {
         }
         Event::Healthy(n) => heal(world, &revision(*n)),
         Event::Write(n) if cluster.exists => cluster.write_template(revision(*n), Some("ann")),
-        Event::Write(_) => {}
         Event::Unpause => cluster.paused = false,
         Event::Delete => cluster.delete(),
         Event::Create(n) if !cluster.exists => cluster.write_template(revision(*n), None),
-        Event::Create(_) => {}
+        Event::Sync | Event::Reapply | Event::Write(_) | Event::Create(_) => {}
         Event::Gate(on) => cluster.gated = *on,
         Event::Known(known) => cluster.known = *known,
         Event::Deliberate(deliberate) => cluster.deliberate = *deliberate,
@@ -250,7 +248,7 @@ proptest! {
     #[test]
     fn any_state_and_any_look_have_an_answer(
         plan in random_plan(),
-        state in arbitrary::state(arbitrary::any_time().boxed()),
+        state in arbitrary::state(&arbitrary::any_time().boxed()),
         seen in arbitrary::observed(),
         now in arbitrary::any_time(),
         limit in prop_oneof![Just(TimeDelta::MAX), Just(TimeDelta::MIN), Just(TimeDelta::zero())],
@@ -273,7 +271,7 @@ proptest! {
     }
 
     #[test]
-    fn a_state_survives_its_json(state in arbitrary::state(arbitrary::real_time().boxed())) {
+    fn a_state_survives_its_json(state in arbitrary::state(&arbitrary::real_time().boxed())) {
         let json = serde_json::to_string(&state).unwrap();
         let back: State = serde_json::from_str(&json).unwrap();
         prop_assert_eq!(state, back);

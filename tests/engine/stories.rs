@@ -193,10 +193,13 @@ impl Teller {
 }
 
 fn stable(state: &State) -> String {
-    state.stable.as_ref().map_or("none".to_owned(), |stable| {
-        let git = stable.git.as_ref().map_or("unknown", |git| git.as_str());
-        format!("{} ({git})", stable.revision)
-    })
+    state.stable.as_ref().map_or_else(
+        || "none".to_owned(),
+        |stable| {
+            let git = stable.git.as_ref().map_or("unknown", |git| git.as_str());
+            format!("{} ({git})", stable.revision)
+        },
+    )
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tidegate_engine::sim::Cluster;
 use tidegate_engine::state::{Revision, State};
 use tidegate_engine::{Decision, decide};
 
-use crate::invariants::Watch;
+use crate::invariants::{Watch, check_world};
 
 #[derive(Clone)]
 pub(crate) struct World {
@@ -124,7 +124,7 @@ impl World {
 
     pub(crate) fn carry_out(&mut self, effect: &Effect) {
         self.cluster.carry_out(effect);
-        self.watch.check_world(&self.plan, &self.state, &self.cluster);
+        check_world(&self.plan, &self.state, &self.cluster);
     }
 
     pub(crate) fn run_for(&mut self, time: TimeDelta) {

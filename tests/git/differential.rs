@@ -1,18 +1,19 @@
-//! Our revert against Git's own merge on random histories.
+//! Our revert against Git's own merge on random histories. All histories are made by one
+//! `git fast-import` and merged by one `git merge-tree`: a process for each would take minutes.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
-use chrono::DateTime;
 use tempfile::TempDir;
-use tidegate::git::{Author, Remote, RemoteUrl, local};
+use tidegate::git::{Remote, RemoteUrl, local};
 use tidegate_engine::effect::{RevertOrder, RevertOutcome};
 use tidegate_engine::state::{GitRevision, TrialId};
 
-use crate::support::{at, git, revert, try_git};
+use crate::support::{at, git, git_with_input, revert, try_git};
 
 const CASES: u64 = 300;
-const PLAIN: u64 = 12;
+const PLAIN: usize = 12;
 
 /// `SplitMix64`: the same histories on every machine.
 struct Chance(u64);
@@ -82,13 +83,6 @@ fn change(chance: &mut Chance, files: &mut Files) {
     }
 }
 
-fn difference(old: &Files, new: &Files) -> BTreeMap<String, Option<Vec<u8>>> {
-    let gone = old.keys().filter(|p| !new.contains_key(*p)).map(|p| (p.clone(), None));
-    let here = new.iter().filter(|(p, lines)| old.get(*p) != Some(lines));
-    let here = here.map(|(p, lines)| (p.clone(), Some((lines.join("\n") + "\n").into_bytes())));
-    gone.chain(here).collect()
-}
-
 /// One random history: what to revert, and where the branch is.
 struct Case {
     branch: String,
@@ -97,25 +91,63 @@ struct Case {
     tip: GitRevision,
 }
 
-fn make(repo: &Path, number: u64) -> Case {
-    let mut chance = Chance(0x7469_6465_0000 + number);
-    let branch = format!("case-{number}");
-    let author = Author { name: "dev".into(), email: "dev@example.invalid".into() };
-    let (mut before, mut files, mut commits) = (Files::new(), first_files(&mut chance), Vec::new());
-    for n in 0..3 + chance.below(6) {
-        if n > 0 {
-            change(&mut chance, &mut files);
+/// Makes histories in a fresh repository: a branch each. Beside it two commits on top of `bad`,
+/// one with today's files and one with those of `good`: their merge is the revert.
+fn make(repo: &Path, numbers: std::ops::Range<u64>) -> Vec<Case> {
+    let mut stream = Vec::new();
+    let mut points = Vec::new();
+    let mut mark = 0;
+    for number in numbers {
+        let mut chance = Chance(0x7469_6465_0000 + number);
+        let (branch, mut files) = (format!("refs/heads/case-{number}"), first_files(&mut chance));
+        let mut versions = Vec::new();
+        for n in 0..3 + chance.below(6) {
+            if n > 0 {
+                change(&mut chance, &mut files);
+            }
+            mark += 1;
+            let from = (n > 0).then_some(mark - 1);
+            write_commit(&mut stream, &branch, mark, from, &files);
+            versions.push((mark, files.clone()));
         }
-        let changes = difference(&before, &files);
-        let at = DateTime::from_timestamp(1_790_000_000 + 60 * i64::try_from(n).unwrap(), 0);
-        let message = format!("commit {n}");
-        commits
-            .push(local::commit(repo, &branch, &changes, &message, &author, at.unwrap()).unwrap());
-        before.clone_from(&files);
+        let bad = 1 + chance.below(versions.len() - 1);
+        points.push((number, versions[bad - 1].0, versions[bad].0, mark));
+        for (side, files) in [("ours", versions.len() - 1), ("theirs", bad - 1)] {
+            mark += 1;
+            let name = format!("refs/{side}/{number}");
+            write_commit(&mut stream, &name, mark, Some(versions[bad].0), &versions[files].1);
+        }
     }
-    let bad = 1 + chance.below(commits.len() - 1);
-    let tip = commits.last().unwrap().clone();
-    Case { branch, good: commits[bad - 1].clone(), bad: commits[bad].clone(), tip }
+    let marks = repo.join("marks");
+    let export = format!("--export-marks={}", marks.display());
+    git_with_input(repo, &["fast-import", "--quiet", &export], &stream);
+    let marks = std::fs::read_to_string(marks).unwrap();
+    let ids: BTreeMap<u64, GitRevision> = marks
+        .lines()
+        .filter_map(|l| l.strip_prefix(':')?.split_once(' '))
+        .map(|(mark, id)| (mark.parse().unwrap(), GitRevision::new(id)))
+        .collect();
+    let case = |(number, good, bad, tip): (u64, u64, u64, u64)| Case {
+        branch: format!("case-{number}"),
+        good: ids[&good].clone(),
+        bad: ids[&bad].clone(),
+        tip: ids[&tip].clone(),
+    };
+    points.into_iter().map(case).collect()
+}
+
+fn write_commit(out: &mut Vec<u8>, name: &str, mark: u64, from: Option<u64>, files: &Files) {
+    let at = 1_790_000_000 + mark;
+    writeln!(out, "commit {name}\nmark :{mark}").unwrap();
+    writeln!(out, "committer dev <dev@example.invalid> {at} +0000\ndata 2\nx\n").unwrap();
+    if let Some(from) = from {
+        writeln!(out, "from :{from}").unwrap();
+    }
+    writeln!(out, "deleteall").unwrap();
+    for (path, lines) in files {
+        let content = lines.join("\n") + "\n";
+        writeln!(out, "M 100644 inline {path}\ndata {}\n{content}", content.len()).unwrap();
+    }
 }
 
 fn order(case: &Case, paths: &[&str]) -> RevertOrder {
@@ -131,29 +163,45 @@ fn order(case: &Case, paths: &[&str]) -> RevertOrder {
     }
 }
 
-fn tree(repo: &Path, commit: &str) -> String {
-    git(repo, &["rev-parse", &format!("{commit}^{{tree}}")]).trim().to_owned()
+fn tree(repo: &gix::Repository, commit: &GitRevision) -> gix::ObjectId {
+    let id = gix::ObjectId::from_hex(commit.as_str().as_bytes()).unwrap();
+    repo.find_commit(id).unwrap().tree_id().unwrap().detach()
 }
 
-/// What Git makes of it: the tree, or its words about the conflict. Two commits on top of `bad`
-/// stand for today's tip and for the old content; their merge is the revert.
-fn oracle(repo: &Path, case: &Case) -> Result<String, String> {
-    let on_bad = |tree: String| {
-        let parent = case.bad.as_str();
-        git(repo, &["commit-tree", "-m", "x", "-p", parent, &tree]).trim().to_owned()
-    };
-    let ours = on_bad(tree(repo, case.tip.as_str()));
-    let theirs = on_bad(tree(repo, case.good.as_str()));
-    let (clean, out, err) = try_git(repo, &["merge-tree", "--write-tree", &ours, &theirs]);
-    assert!(err.is_empty(), "{err}");
-    if clean { Ok(out.trim().to_owned()) } else { Err(out) }
+/// What Git makes of each case: the tree, or the kinds of its conflicts.
+fn oracle(repo: &Path, numbers: std::ops::Range<u64>) -> Vec<Result<String, Vec<String>>> {
+    let pairs: Vec<String> = numbers.map(|n| format!("refs/ours/{n} refs/theirs/{n}\n")).collect();
+    let pairs = pairs.concat().into_bytes();
+    let out = git_with_input(repo, &["merge-tree", "--write-tree", "--stdin"], &pairs);
+    let text = String::from_utf8(out).unwrap();
+    let mut fields = text.split('\0');
+    let mut answers = Vec::new();
+    while let Some(status) = fields.next().filter(|s| !s.is_empty()) {
+        let tree = fields.next().unwrap().to_owned();
+        if status == "1" {
+            assert_eq!(fields.next(), Some(""), "a clean merge says nothing more");
+            answers.push(Ok(tree));
+            continue;
+        }
+        // The files in conflict, up to an empty field.
+        while fields.next().is_some_and(|f| !f.is_empty()) {}
+        // Then messages: a count, so many paths, the kind, the text; up to an empty field.
+        let mut kinds = Vec::new();
+        while let Some(count) = fields.next().filter(|f| !f.is_empty()) {
+            let kind = fields.nth(count.parse().unwrap()).unwrap();
+            kinds.push(kind.to_owned());
+            fields.next().unwrap();
+        }
+        answers.push(Err(kinds));
+    }
+    answers
 }
 
 /// Git's guess that a new file belongs where its neighbours were renamed to. We leave the file
 /// where it is. Nothing else may differ.
-fn is_directory_rename_only(words: &str) -> bool {
-    let conflicts: Vec<_> = words.lines().filter(|l| l.starts_with("CONFLICT (")).collect();
-    !conflicts.is_empty() && conflicts.iter().all(|l| l.starts_with("CONFLICT (file location)"))
+fn is_directory_rename_only(kinds: &[String]) -> bool {
+    let mut conflicts = kinds.iter().filter(|k| k.starts_with("CONFLICT")).peekable();
+    conflicts.peek().is_some() && conflicts.all(|k| k == "CONFLICT (directory rename suggested)")
 }
 
 #[test]
@@ -162,21 +210,23 @@ fn a_revert_is_the_same_as_gits_on_random_histories() {
     local::init(dir.path(), "main").unwrap();
     let repo = dir.path();
     let remote = Remote::new(RemoteUrl::local(repo), repo);
+    let store = gix::open_opts(repo, gix::open::Options::isolated()).unwrap();
     let (mut same, mut both_conflict, mut renamed, mut empty) = (0, 0, 0, 0);
-    for number in 0..CASES {
-        let case = make(repo, number);
-        let want = oracle(repo, &case);
+    let cases = make(repo, 0..CASES);
+    let answers = oracle(repo, 0..CASES);
+    assert_eq!(answers.len(), cases.len());
+    for (number, (case, want)) in cases.iter().zip(answers).enumerate() {
         if number < PLAIN {
-            assert_eq!(want.is_ok(), plain_revert(repo, &case, want.as_ref().ok()), "{number}");
+            assert_eq!(want.is_ok(), plain_revert(repo, case, want.as_ref().ok()), "{number}");
         }
-        let outcome = revert(&remote, &order(&case, &["."])).unwrap();
+        let outcome = revert(&remote, &order(case, &["."])).unwrap();
         let got = match &outcome {
-            RevertOutcome::Pushed { commit } => Ok(tree(repo, commit.as_str())),
-            RevertOutcome::AlreadyReverted { tip } => Ok(tree(repo, tip.as_str())),
+            RevertOutcome::Pushed { commit } => Ok(tree(&store, commit).to_string()),
+            RevertOutcome::AlreadyReverted { tip } => Ok(tree(&store, tip).to_string()),
             RevertOutcome::Conflict { paths } => Err(paths.clone()),
             // The commit of the case changes nothing.
             RevertOutcome::CulpritUnknown => {
-                assert_eq!(tree(repo, case.good.as_str()), tree(repo, case.bad.as_str()));
+                assert_eq!(tree(&store, &case.good), tree(&store, &case.bad));
                 empty += 1;
                 continue;
             }
@@ -185,7 +235,7 @@ fn a_revert_is_the_same_as_gits_on_random_histories() {
         match (&got, &want) {
             (Ok(ours), Ok(theirs)) if ours == theirs => same += 1,
             (Err(_), Err(_)) => both_conflict += 1,
-            (Ok(_), Err(words)) if is_directory_rename_only(words) => renamed += 1,
+            (Ok(_), Err(kinds)) if is_directory_rename_only(kinds) => renamed += 1,
             _ => panic!("case {number}: ours {got:?}, Git's {want:?}"),
         }
     }
@@ -219,19 +269,19 @@ fn a_scoped_revert_leaves_everything_else_as_it_was() {
     let repo = dir.path();
     let remote = Remote::new(RemoteUrl::local(repo), repo);
     let mut pushed = 0;
-    for number in 1000..1080 {
-        let case = make(repo, number);
+    for case in make(repo, 1000..1080) {
         let outcome = revert(&remote, &order(&case, &["apps/a", "apps/b/values.yaml"])).unwrap();
         let RevertOutcome::Pushed { commit } = outcome else { continue };
         pushed += 1;
         let mirror = remote.mirror(&case.branch).unwrap();
-        let outside = |commit: &GitRevision| {
+        let files = |commit: &GitRevision, ours: bool| {
             let mut files = mirror.snapshot(commit, ".", 1 << 20).unwrap().files;
-            files.retain(|p, _| !p.starts_with("apps/a/") && p != "apps/b/values.yaml");
+            files.retain(|p, _| (p.starts_with("apps/a/") || p == "apps/b/values.yaml") == ours);
             files
         };
-        assert_eq!(outside(&case.tip), outside(&commit), "{number}");
-        assert_ne!(tree(repo, case.tip.as_str()), tree(repo, commit.as_str()));
+        let (outside, inside) = (|c: &_| files(c, false), |c: &_| files(c, true));
+        assert_eq!(outside(&case.tip), outside(&commit), "{}", case.branch);
+        assert_ne!(inside(&case.tip), inside(&commit), "{}", case.branch);
     }
     assert!(pushed > 10, "{pushed}");
 }

@@ -5,6 +5,7 @@
 
 mod differential;
 mod errors;
+mod folders;
 mod matrix;
 mod model;
 mod server;

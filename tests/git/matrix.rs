@@ -178,6 +178,8 @@ fn a_person_who_is_faster_is_built_upon() {
         let outcome = revert(&fleet.remote(Way::Http), &range.order("t-1")).unwrap();
         reverted_once(&fleet, &pushed(&outcome));
         assert_eq!(raced.load(Ordering::Relaxed), 2);
+        // What the advertisement shows to be moved is not pushed at all.
+        assert_eq!(fleet.server.pushes(), if after { 3 } else { 1 });
         assert_eq!(fleet.read("README.md"), "race 1\n");
         let log = git(&fleet.repo(), &["log", "--format=%s", "main"]);
         assert_eq!(log.lines().filter(|l| *l == "race").count(), 2);
@@ -207,13 +209,14 @@ fn a_server_with_alternates_is_understood() {
     let (fleet, range) = Fleet::new().with_culprit();
     let (root, repo) = (fleet.dir.path(), fleet.repo());
     git(root, &["clone", "-q", "--bare", "remote.git", "pool.git"]);
-    git(&repo, &["commit-tree", "-m", "z", "main^{tree}"]);
     let extra = git(&root.join("pool.git"), &["commit-tree", "-m", "z", "main^{tree}"]);
     git(&root.join("pool.git"), &["update-ref", "refs/heads/x", extra.trim()]);
     let info = repo.join("objects/info");
     std::fs::create_dir_all(&info).unwrap();
     let pool = root.join("pool.git/objects");
     std::fs::write(info.join("alternates"), format!("{}\n", pool.display())).unwrap();
+    let advertised = git(&repo, &["receive-pack", "--http-backend-info-refs", "."]);
+    assert!(advertised.contains(" .have\n"), "{advertised}");
     let outcome = revert(&fleet.remote(Way::Http), &range.order("t-1")).unwrap();
     reverted_once(&fleet, &pushed(&outcome));
 }

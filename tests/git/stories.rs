@@ -1,6 +1,6 @@
 //! What happens to the config repository, story by story.
 
-use tidegate::git::{Author, Proposal, propose};
+use tidegate::git::{Author, Proposal, local, propose};
 use tidegate_engine::effect::{RevertOrder, RevertOutcome};
 use tidegate_engine::state::GitRevision;
 
@@ -207,6 +207,28 @@ fn our_revert_is_found_behind_a_merge_by_a_person() {
 }
 
 #[test]
+fn a_trailer_far_back_on_a_side_branch_is_found_in_a_shallow_cache() {
+    let (fleet, range) = Fleet::new().with_culprit();
+    let repo = fleet.repo();
+    // A side branch took our revert over, went on for longer than a first fetch, and was merged
+    // without its content.
+    git(&repo, &["update-ref", "refs/heads/side", range.good.as_str()]);
+    let mut first = None;
+    for n in 0..60 {
+        let message = if n == 0 { "picked\n\nTidegate-Trial: t-1" } else { "side" };
+        let changes = [("side".to_owned(), Some(n.to_string().into_bytes()))].into();
+        let author = Author::default();
+        let made = local::commit(&repo, "side", &changes, message, &author, at()).unwrap();
+        first.get_or_insert(made);
+    }
+    let merge = ["commit-tree", "-m", "merge", "-p", "main", "-p", "side", "main^{tree}"];
+    let merge = git(&repo, &merge);
+    git(&repo, &["update-ref", "refs/heads/main", merge.trim()]);
+    let outcome = RevertOutcome::Pushed { commit: first.unwrap() };
+    and_then_nothing_more_happens(&fleet, Way::Http, &range.order("t-1"), &outcome);
+}
+
+#[test]
 fn a_trailer_counts_in_any_commit_whoever_wrote_it() {
     let (fleet, range) = Fleet::new().with_culprit();
     let squashed = fleet.commit(
@@ -344,35 +366,6 @@ fn every_path_of_an_order_goes_back_and_a_new_one_goes_away() {
     let files = git(&fleet.repo(), &["ls-tree", "-r", "--name-only", "main"]);
     assert!(!files.contains("shared"), "{files}");
     assert_eq!(fleet.read("apps/backend/values.yaml"), "tag: b9\n");
-}
-
-#[test]
-fn a_branch_that_is_checked_out_is_refused_and_left_alone() {
-    let (fleet, range) = Fleet::new().with_culprit();
-    let (repo, work) = (fleet.repo(), fleet.dir.path().join("work"));
-    git(fleet.dir.path(), &["clone", "-q", repo.to_str().unwrap(), "work"]);
-    let remote = |p: &std::path::Path| {
-        tidegate::git::Remote::new(tidegate::git::RemoteUrl::local(p), fleet.dir.path())
-    };
-    let outcome = revert(&remote(&work), &range.order("t-1")).unwrap();
-    assert!(
-        matches!(&outcome, RevertOutcome::Refused { message } if message.contains("checked out")),
-        "{outcome:?}"
-    );
-    assert_eq!(git(&work, &["status", "--porcelain"]), "");
-    // The same repository with another branch checked out takes the revert.
-    git(&work, &["checkout", "-q", "-b", "mine"]);
-    pushed(&revert(&remote(&work), &range.order("t-1")).unwrap());
-    // And a linked work tree counts like the main one.
-    git(&work, &["worktree", "add", "-q", "../linked", "main"]);
-    let second = fleet.dir.path().join("linked");
-    std::fs::write(second.join(VALUES), values("v7", 1)).unwrap();
-    let good = GitRevision::new(git(&second, &["rev-parse", "main"]).trim());
-    git(&second, &["commit", "-qam", "v7"]);
-    let bad = GitRevision::new(git(&second, &["rev-parse", "main"]).trim());
-    let order = Range { good, bad }.order("t-2");
-    let outcome = revert(&remote(&work), &order).unwrap();
-    assert!(matches!(outcome, RevertOutcome::Refused { .. }), "{outcome:?}");
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -180,6 +181,20 @@ pub(crate) fn try_git(dir: &Path, args: &[&str]) -> (bool, String, String) {
     let out = clean(Command::new("git").arg("-C").arg(dir).args(args)).output().unwrap();
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
     (out.status.success(), text(&out.stdout), text(&out.stderr))
+}
+
+/// The same, with something to read.
+pub(crate) fn git_with_input(dir: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut command = Command::new("git");
+    clean(command.arg("-C").arg(dir).args(args));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let out = std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input).unwrap());
+        child.wait_with_output().unwrap()
+    });
+    assert!(out.status.success(), "git {args:?}");
+    out.stdout
 }
 
 /// The environment of a machine without any Git configuration.

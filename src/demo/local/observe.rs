@@ -9,6 +9,7 @@ use tidegate_engine::state::{Revision, State};
 
 use super::objects::{self, HELD, revision_of};
 use super::{Local, LocalError};
+use crate::demo::processes::Pod;
 
 impl Local {
     /// Facts at one look, with the verdict that the samples gave.
@@ -28,7 +29,9 @@ impl Local {
         Ok(Observed {
             workload: self.workload(stable, canary)?,
             stable: stable.map_or_else(Pods::default, |revision| self.pods_of(revision)),
-            canary: canary.map_or_else(Pods::default, |revision| self.pods_of(revision)),
+            canary: canary
+                .filter(|revision| !self.is_owned(revision))
+                .map_or_else(Pods::default, |revision| self.pods_of(revision)),
             traffic: self.traffic(),
             verdict,
             ask: None,
@@ -60,6 +63,11 @@ impl Local {
         }))
     }
 
+    /// The Deployment's own set: after the hand-over there is no canary any more.
+    fn is_owned(&self, revision: &Revision) -> bool {
+        self.sets.get(revision).is_some_and(|set| set.owned)
+    }
+
     fn pods_of(&self, revision: &Revision) -> Pods {
         let Some(set) = self.sets.get(revision) else { return Pods::default() };
         let status = self.status(revision);
@@ -83,9 +91,9 @@ impl Local {
         TrafficView { route, pinned, held }
     }
 
-    /// The pods of a revision by name, for the samples.
-    pub fn pod_names(&self, revision: &Revision) -> Vec<String> {
-        self.status(revision).pods.into_iter().map(|pod| pod.name).collect()
+    /// The pods of a revision, for the samples.
+    pub fn pods_of_revision(&self, revision: &Revision) -> Vec<Pod> {
+        self.status(revision).pods
     }
 
     /// Stable's pods are ready and the Service has them.

@@ -6,7 +6,7 @@ use super::revert::{Next, being_reverted, disposition, reverting, told};
 use super::turn::Turn;
 use crate::defaults;
 use crate::effect::{RevertOutcome, Severity};
-use crate::observed::{Deployed, What, Workload};
+use crate::observed::{Deployed, Observed, What, Workload};
 use crate::reason::Reason;
 use crate::state::{Cause, GitRevision, Origin, Outcome, Quarantined, Stage, Trial};
 
@@ -63,9 +63,11 @@ pub(super) fn back(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) -> Op
     if is_rolling_out(turn, &trial, work) {
         return Some(abort(turn, trial, Cause::Bypassed));
     }
-    let home = match &trial.stage {
-        Stage::Aborting { cause: Cause::Bypassed, .. } => is_free(turn.plan, turn.seen),
-        _ => is_home(turn.plan, turn.seen, &trial),
+    let is_free_again = matches!(trial.stage, Stage::Aborting { cause: Cause::Bypassed, .. });
+    let home = if is_free_again {
+        is_free(turn.plan, turn.seen)
+    } else {
+        is_home(turn.plan, turn.seen, &trial)
     };
     if home && trial.home.is_none() {
         trial.home = Some(turn.now);
@@ -94,14 +96,14 @@ pub(super) fn back(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) -> Op
 /// after all: stable's pods are leaving, and a Service pinned to them would have nobody.
 fn is_rolling_out(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> bool {
     let rolls = !work.paused && !turn.is_stable(&work.template);
-    rolls || (is_taken(trial, work) && !turn.is_stable(&trial.canary))
+    rolls || (is_taken(turn.seen, trial, work) && !turn.is_stable(&trial.canary))
 }
 
 /// The Deployment controller took the set that it was asked to take. Before a promotion, an old set
-/// of the same template can look like it.
-pub(super) fn is_taken(trial: &Trial, work: &Workload) -> bool {
+/// of the same template can look like it; and while ours is there, it made one of its own.
+pub(super) fn is_taken(seen: &Observed, trial: &Trial, work: &Workload) -> bool {
     let asked = trial.handed || matches!(trial.stage, Stage::Promoting { .. });
-    asked && work.adopted.as_ref() == Some(&trial.canary)
+    asked && !seen.canary.exists && work.adopted.as_ref() == Some(&trial.canary)
 }
 
 fn aborting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, cause: Cause) -> Option<Trial> {

@@ -197,7 +197,7 @@ impl Wants<'_> {
             Promotion::Releasing => {
                 self.release();
                 // Should its controller not have our set, unpausing would make new, untested pods.
-                if work.template == trial.canary && is_taken(trial, work) {
+                if work.template == trial.canary && is_taken(self.seen, trial, work) {
                     self.unpause(&trial.canary, work);
                 }
             }
@@ -212,11 +212,13 @@ impl Wants<'_> {
         if away || is_shared(self.seen) {
             self.pin(stable);
         }
-        if self.plan.traffic == Traffic::Routes && !is_route_home(self.seen.traffic.route) {
+        let home = is_home(self.plan, self.seen, trial);
+        let routed = !is_route_home(self.seen.traffic.route);
+        if self.plan.traffic == Traffic::Routes && routed && !home {
             self.effects.push(Effect::Route { weight: Weight::ZERO });
         }
         self.retire(trial);
-        if !self.seen.canary.exists && is_home(self.plan, self.seen, trial) {
+        if !self.seen.canary.exists && home {
             self.release();
         }
     }

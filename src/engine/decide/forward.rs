@@ -22,10 +22,10 @@ pub(super) fn forward(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) ->
         trial.ready = Some(turn.now);
     }
     match trial.stage {
-        Stage::Settling { since } => settling(turn, trial, work, since),
-        Stage::Starting { since } => starting(turn, trial, work, since),
-        Stage::Shifting { step, since } => shifting(turn, trial, work, step, since),
-        Stage::Baking { step, since } => baking(turn, trial, work, step, since),
+        Stage::Settling { since } => Some(settling(turn, trial, work, since)),
+        Stage::Starting { since } => Some(starting(turn, trial, work, since)),
+        Stage::Shifting { step, since } => Some(shifting(turn, trial, work, step, since)),
+        Stage::Baking { step, since } => Some(baking(turn, trial, work, step, since)),
         Stage::Paused { step, since, by } => Some(paused(turn, trial, step, since, by)),
         Stage::FastForward { since } => Some(promote::fast_forward(turn, trial, work, since)),
         Stage::Promoting { part, since } => promote::promoting(turn, trial, work, part, since),
@@ -39,7 +39,7 @@ pub(super) fn forward(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) ->
 
 /// What aborts at once, from any stage that could still go back.
 fn harm(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> Option<Cause> {
-    let is_final = promote::is_handing_over(&trial.stage) || is_taken(trial, work);
+    let is_final = promote::is_handing_over(&trial.stage) || is_taken(turn.seen, trial, work);
     if is_final || promote::is_stable_down(turn, trial) {
         return None; // no way back, or nothing to go back to
     }
@@ -76,21 +76,16 @@ fn is_judged(stage: &Stage) -> bool {
     )
 }
 
-fn settling(
-    turn: &mut Turn<'_>,
-    mut trial: Trial,
-    work: &Workload,
-    since: DateTime<Utc>,
-) -> Option<Trial> {
+fn settling(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, since: DateTime<Utc>) -> Trial {
     if !turn.seen.stable.exists && work.adopted.as_ref() == Some(&trial.canary) {
         // Nothing of stable is left, and what the Deployment runs is this template already.
-        return Some(abort(turn, trial, Cause::Bypassed));
+        return abort(turn, trial, Cause::Bypassed);
     }
     if turn.seen.stable.ready == 0 {
         trial.skip = Some(Skip::StableDown);
         turn.say(Reason::StableDown, "stable has no available pod: the canary takes over");
         trial.stage = Stage::FastForward { since: turn.now };
-        return Some(trial);
+        return trial;
     }
     if work.settled {
         turn.say(Reason::CanaryStarting, "canary pods start at weight 0");
@@ -103,27 +98,22 @@ fn settling(
             Some(Skip::Person | Skip::StableDown) => Stage::FastForward { since: turn.now },
             None => Stage::Starting { since: turn.now },
         };
-        return Some(trial);
+        return trial;
     }
     if turn.is_over(since, turn.plan.limits.settle) {
         let message = "the Deployment did not settle in time".to_owned();
-        return Some(abort(turn, trial, Cause::Environment { message }));
+        return abort(turn, trial, Cause::Environment { message });
     }
     turn.say(Reason::Settling, "waiting for one settled stable set");
-    Some(trial)
+    trial
 }
 
-fn starting(
-    turn: &mut Turn<'_>,
-    mut trial: Trial,
-    work: &Workload,
-    since: DateTime<Utc>,
-) -> Option<Trial> {
+fn starting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, since: DateTime<Utc>) -> Trial {
     let size = turn.plan.canary_size(turn.plan.weight_at(0), work.desired);
     let stable_pinned = trial_is_pinned_home(turn);
     if turn.seen.canary.ready >= size && stable_pinned {
         trial.stage = enter(turn, 0);
-        return Some(trial);
+        return trial;
     }
     if turn.is_over(since, turn.plan.limits.ready) {
         let cause = if turn.seen.canary.ready < size {
@@ -132,13 +122,13 @@ fn starting(
             let message = "the Services could not be pinned to stable in time".to_owned();
             Cause::Environment { message }
         };
-        return Some(abort(turn, trial, cause));
+        return abort(turn, trial, cause);
     }
     turn.say(
         Reason::CanaryStarting,
         format!("{} of {size} canary pods are ready", turn.seen.canary.ready),
     );
-    Some(trial)
+    trial
 }
 
 /// Every Service selects stable alone.
@@ -164,13 +154,13 @@ fn shifting(
     work: &Workload,
     step: usize,
     since: DateTime<Utc>,
-) -> Option<Trial> {
+) -> Trial {
     let weight = turn.plan.weight_at(step);
     let size = turn.plan.canary_size(weight, work.desired);
     if has_share(turn, &trial, weight) {
         trial.stage = Stage::Baking { step, since: turn.now };
         turn.say(Reason::Baking, format!("weight {weight} is read back"));
-        return Some(trial);
+        return trial;
     }
     let ready = turn.seen.canary.ready >= size;
     let limit = if ready { turn.plan.limits.shift } else { turn.plan.limits.ready };
@@ -181,10 +171,10 @@ fn shifting(
         } else {
             late(turn, size)
         };
-        return Some(abort(turn, trial, cause));
+        return abort(turn, trial, cause);
     }
     turn.say(Reason::WeightShifting, format!("weight {weight} is asked for"));
-    Some(trial)
+    trial
 }
 
 /// The weight is what the world shows, read back.
@@ -201,7 +191,7 @@ fn baking(
     work: &Workload,
     step: usize,
     since: DateTime<Utc>,
-) -> Option<Trial> {
+) -> Trial {
     let weight = turn.plan.weight_at(step);
     let bake = bake_of(turn.plan, step);
     let size = turn.plan.canary_size(weight, work.desired);
@@ -210,7 +200,7 @@ fn baking(
     let baked = turn.is_over(since, bake);
     if proven && baked {
         trial.stage = after(turn, step);
-        return Some(trial);
+        return trial;
     }
     if proven {
         if weight == Weight::ZERO {
@@ -219,7 +209,7 @@ fn baking(
             let message = format!("proven at {weight}; the minimum time is not over");
             turn.say(Reason::BakeTime, message);
         }
-        return Some(trial);
+        return trial;
     }
     let (reason, message) = if !has_share {
         (Reason::WeightShifting, format!("weight {weight} is not read back any more"))
@@ -237,7 +227,7 @@ fn baking(
         return undecided(turn, trial, step, message, starved);
     }
     turn.say(reason, message);
-    Some(trial)
+    trial
 }
 
 /// The minimum time of a step; a pause has its own end.
@@ -286,13 +276,13 @@ fn undecided(
     step: usize,
     message: String,
     starved: bool,
-) -> Option<Trial> {
+) -> Trial {
     if starved && turn.plan.on_low_traffic == OnLowTraffic::PromoteUnproven {
         trial.stage = after(turn, step);
         let message = format!("went on unproven: {message}");
         turn.notify(Severity::Warning, Reason::PromotedUnproven, message.clone());
         turn.say(Reason::PromotedUnproven, message);
-        return Some(trial);
+        return trial;
     }
     match turn.plan.on_inconclusive {
         OnInconclusive::Pause => {
@@ -300,9 +290,9 @@ fn undecided(
             turn.notify(Severity::Warning, Reason::PausedInconclusive, message.clone());
             turn.say(Reason::PausedInconclusive, message);
             trial.stage = Stage::Paused { step, since: turn.now, by: PausedBy::Inconclusive };
-            Some(trial)
+            trial
         }
-        OnInconclusive::Abort => Some(abort(turn, trial, Cause::Inconclusive { message })),
+        OnInconclusive::Abort => abort(turn, trial, Cause::Inconclusive { message }),
     }
 }
 

@@ -106,7 +106,12 @@ fn is_going_back(stage: &Stage) -> bool {
 
 /// What ends a trial from outside, whatever stage it is in, before any verdict is looked at.
 fn interruption(turn: &Turn<'_>, trial: &Trial, workload: &Workload) -> Option<Cause> {
-    if handed_over(trial, workload) {
+    let is_releasing = matches!(trial.stage, Stage::Promoting { part: Promotion::Releasing, .. });
+    if is_releasing && workload.adopted.as_ref().is_some_and(|newest| *newest != trial.canary) {
+        // It took the tested pods, and something else since.
+        return Some(Cause::Bypassed);
+    }
+    if is_releasing || back::is_taken(turn.seen, trial, workload) {
         // The tested pods are the Deployment's: the promotion is finished first.
         return None;
     }
@@ -123,12 +128,6 @@ fn interruption(turn: &Turn<'_>, trial: &Trial, workload: &Workload) -> Option<C
         return Some(Cause::ScaledToZero);
     }
     None
-}
-
-/// The tested pods are the Deployment's, or about to be let go.
-fn handed_over(trial: &Trial, workload: &Workload) -> bool {
-    let is_releasing = matches!(trial.stage, Stage::Promoting { part: Promotion::Releasing, .. });
-    is_releasing || back::is_taken(trial, workload)
 }
 
 /// How long requests in flight on the canary may take: none come where there is no Service.

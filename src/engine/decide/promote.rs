@@ -80,7 +80,7 @@ pub(super) fn promoting(
     since: DateTime<Utc>,
 ) -> Option<Trial> {
     let is_full = turn.seen.canary.ready >= work.desired;
-    if is_taken(&trial, work) && part != Promotion::Releasing {
+    if is_taken(turn.seen, &trial, work) && part != Promotion::Releasing {
         return promotion_after(turn, trial, Promotion::HandingOver);
     }
     if part == Promotion::HandingOver && !is_full {

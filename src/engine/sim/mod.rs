@@ -5,6 +5,7 @@ mod branch;
 mod cluster;
 mod run;
 mod scenario;
+mod shares;
 mod story;
 mod traffic;
 
