@@ -114,7 +114,7 @@ fn decision() -> f64 {
         for _ in 0..TIMES {
             let (plan, state) = (black_box(&plan), black_box(&state));
             black_box(questions(plan, state, cluster.now));
-            black_box(decide(plan, state, black_box(&seen), cluster.now));
+            let _ = black_box(decide(plan, state, black_box(&seen), cluster.now));
         }
     })
 }
@@ -147,11 +147,11 @@ fn judgement() -> (f64, f64) {
     let series = Series::Counts(CountSeries { windows, guard, history: None });
     let samples = Samples { since, series: BTreeMap::from([("errors".to_owned(), series)]) };
     let whole = median(WINDOWS.unsigned_abs() as usize, || {
-        black_box(judge(black_box(&analysis), black_box(&samples), &context));
+        let _ = black_box(judge(black_box(&analysis), black_box(&samples), &context));
     });
     let look = median(LOOKS, || {
         for _ in 0..LOOKS {
-            black_box(running.judge(black_box(&context)));
+            let _ = black_box(running.judge(black_box(&context)));
         }
     });
     (whole, look)

@@ -75,6 +75,7 @@ fn only_rollout<'a>(
         others => Err(vec![Invalid {
             file: files.first().cloned(),
             line: 0,
+            object: None,
             field: FieldPath::root(),
             found: format!("{} Rollouts in all files", others.len()),
             expected: "exactly one".to_owned(),

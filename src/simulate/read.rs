@@ -69,7 +69,7 @@ pub fn text(file: &Path, text: &str) -> Result<Read, Vec<Invalid>> {
 
 fn whole(file: &Path, found: String, expected: &str) -> Invalid {
     let (file, field) = (Some(file.to_owned()), FieldPath::root());
-    Invalid { file, line: 0, field, found, expected: expected.to_owned() }
+    Invalid { file, line: 0, object: None, field, found, expected: expected.to_owned() }
 }
 
 fn locate(file: &Path, tree: &Node, faults: Vec<Fault>) -> Vec<Invalid> {
@@ -78,6 +78,7 @@ fn locate(file: &Path, tree: &Node, faults: Vec<Fault>) -> Vec<Invalid> {
         .map(|fault| Invalid {
             file: Some(file.to_owned()),
             line: tree.line_of(&fault.field),
+            object: None,
             field: fault.field,
             found: fault.found,
             expected: fault.expected,
