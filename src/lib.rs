@@ -4,4 +4,5 @@ pub mod cli;
 pub mod demo;
 pub mod git;
 pub mod resolve;
+pub mod simulate;
 pub mod sync;

@@ -2,6 +2,7 @@
 
 pub mod crd;
 mod fetch;
+pub mod simulate;
 pub mod sync;
 
 use std::io::Write as _;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::crd::CrdArgs;
+use self::simulate::SimulateArgs;
 use self::sync::SyncArgs;
 use crate::demo::run::{self as demo, DemoArgs, DemoError};
 use crate::demo::service::{self, ServiceArgs};
@@ -26,6 +28,8 @@ struct Cli {
 enum Command {
     /// Show the closed loop on this machine: a bad release reverted, a good one promoted
     Demo(DemoArgs),
+    /// Run a Rollout against made-up traffic, in virtual time
+    Simulate(SimulateArgs),
     /// Apply a path of a repository to the current cluster, prune, and say what differs
     Sync(SyncArgs),
     /// Print the custom resource definitions, or write them into a directory
@@ -51,6 +55,7 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo(args),
         Command::Sync(args) => sync(args),
         Command::Crd(args) => crd(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::SampleService(args) => sample_service(args),
     };
     match ended {

@@ -84,7 +84,8 @@ impl Reader<'_> {
             Ratio { pass, ..standard },
             at,
         )?;
-        let counters = CounterQuery { by, total: total?, second: Second::Bad(bad?) };
+        let second = Second::Bad(bad?);
+        let counters = CounterQuery { by, total: total?, second, slower_than: None };
         Some((kind, Query::Counters(counters)))
     }
 
@@ -112,9 +113,14 @@ impl Reader<'_> {
             self.faults.push(Fault::new(&at, quoted(histogram.name()), expected));
             return None;
         }
-        let fast = histogram.ending("_bucket").with("le", "=~", &bucket(bound?));
+        let bound = bound?;
+        let fast = histogram.ending("_bucket").with("le", "=~", &bucket(bound));
         let total = histogram.ending("_count");
-        let counters = CounterQuery { by, total, second: Second::Fast(fast) };
+        let slower_than = Some(match latency.unit {
+            api::TimeUnit::Seconds => bound,
+            api::TimeUnit::Milliseconds => bound / 1000.0,
+        });
+        let counters = CounterQuery { by, total, second: Second::Fast(fast), slower_than };
         Some((kind, Query::Counters(counters)))
     }
 

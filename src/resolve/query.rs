@@ -24,6 +24,9 @@ pub struct CounterQuery {
     pub total: Selector,
     /// The other counter.
     pub second: Second,
+    /// Answers that take longer than this, in seconds, are the bad ones. `None`: it is not time
+    /// that makes them bad.
+    pub slower_than: Option<f64>,
 }
 
 /// What the second counter counts.
@@ -140,6 +143,7 @@ mod tests {
             by: MeasuredBy::Pod,
             total: Selector::parse("requests_total").unwrap(),
             second: Second::Bad(Selector::parse(r#"requests_total{code=~"5.."}"#).unwrap()),
+            slower_than: None,
         }
     }
 
@@ -170,6 +174,7 @@ mod tests {
             by: MeasuredBy::Backend,
             total: selector.clone(),
             second: Second::Bad(selector),
+            slower_than: None,
         };
         let texts = query.by_backend("web-canary");
         assert_eq!(texts.total, r#"sum(upstream{name=~"shop_web-canary_.*"})"#);

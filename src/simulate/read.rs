@@ -1,314 +1,226 @@
-//! Scenario files.
+//! Scenario files: all that is wrong is told at once, by file, line and field.
 
-use std::path::Path;
+mod fields;
+
+use std::path::{Path, PathBuf};
 
 use chrono::TimeDelta;
-use serde::Deserialize;
 use tidegate_engine::effect::RevertOutcome;
 use tidegate_engine::observed::{Trouble, TroubleKind, What};
 use tidegate_engine::sim::{Burst, Event, Happening, Hits, Law, Scenario};
 
-/// A scenario file that cannot be used: where, what was found and what was expected.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The file cannot be read.
-    #[error("{file}: cannot be read")]
-    Io {
-        /// Which file.
-        file: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not a scenario.
-    #[error("{file}:{line}: {message}")]
-    Invalid {
-        /// Which file.
-        file: String,
-        /// Where in it, from 1; 0 where it cannot be told.
-        line: u64,
-        /// What was found and what was expected.
-        message: String,
-    },
+use crate::resolve::tree::{Node, read};
+use crate::resolve::{Fault, FieldPath, Invalid};
+use fields::{Fields, Map, Range};
+
+/// More happenings or bursts than any story has.
+const MOST: usize = 1000;
+/// More scrapes than anybody wants to wait for: a month of one in 5 s.
+const MOST_SCRAPES: i64 = 600_000;
+
+/// A scenario, and where it stands.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// What happens.
+    pub scenario: Scenario,
+    file: PathBuf,
+    tree: Node,
+}
+
+impl Read {
+    /// Adds file and line to what is wrong.
+    pub(super) fn locate(&self, faults: Vec<Fault>) -> Vec<Invalid> {
+        locate(&self.file, &self.tree, faults)
+    }
 }
 
 /// Reads a scenario file.
-pub fn read(path: &Path) -> Result<Scenario, ReadError> {
-    let file = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ReadError::Io { file: file.clone(), source })?;
-    parse(&text).map_err(|(line, message)| ReadError::Invalid { file, line, message })
+pub fn file(file: &Path) -> Result<Read, Vec<Invalid>> {
+    match std::fs::read(file) {
+        Err(error) => Err(vec![whole(file, error.to_string(), "a file that can be read")]),
+        Ok(bytes) => match std::str::from_utf8(&bytes) {
+            Err(error) => {
+                let found = format!("byte {} that is no UTF-8", error.valid_up_to());
+                Err(vec![whole(file, found, "text in UTF-8")])
+            }
+            Ok(written) => text(file, written),
+        },
+    }
 }
 
-/// Reads a scenario; an error is a line (0: unknown) and a message.
-pub fn parse(text: &str) -> Result<Scenario, (u64, String)> {
-    let wire: Wire = serde_saphyr::from_str(text).map_err(|error| {
-        let line = error.location().map_or(0, |at| at.line());
-        (line, error.without_snippet().to_string())
+/// Reads a scenario that is in memory; `file` stands for its file.
+pub fn text(file: &Path, text: &str) -> Result<Read, Vec<Invalid>> {
+    let documents = read(text).map_err(|error| {
+        let line = error.line;
+        vec![Invalid { line, ..whole(file, error.found, &error.expected) }]
     })?;
-    wire.into_scenario().map_err(|message| (0, message))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Wire {
-    title: String,
-    lasts: Duration,
-    traffic: WireTraffic,
-    stable: WireLaw,
-    canary: WireLaw,
-    #[serde(default)]
-    bursts: Vec<WireBurst>,
-    events: Vec<WireEvent>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct WireTraffic {
-    rate: f64,
-    #[serde(default = "four")]
-    replicas: u32,
-    #[serde(default = "three_seconds")]
-    start_up: Duration,
-    #[serde(default = "five_seconds")]
-    scrape: Duration,
-    #[serde(default = "half_a_second")]
-    slow: Duration,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct WireLaw {
-    errors: Share,
-    latency: WireLatency,
-    #[serde(default)]
-    pod_spread: f64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireLatency {
-    median: Duration,
-    sigma: f64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireBurst {
-    at: Duration,
-    r#for: Duration,
-    hits: WireHits,
-    #[serde(default)]
-    errors: Share,
-    #[serde(default = "one")]
-    slower: f64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum WireHits {
-    Both,
-    Canary,
-    StablePod,
-    CanaryPod,
-}
-
-/// One thing an event says; exactly one is given.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct WireEvent {
-    at: Duration,
-    commit: Option<String>,
-    #[serde(default)]
-    revert_by_hand: bool,
-    ask: Option<WireAsk>,
-    gateway: Option<UpDown>,
-    forge: Option<UpDown>,
-    metrics: Option<UpDown>,
-    crash_loop: Option<String>,
-    replicas: Option<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum WireAsk {
-    Pause,
-    Resume,
-    Promote,
-    PromoteFull,
-    Abort,
-    AbortHold,
-    Retry,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum UpDown {
-    Up,
-    Down,
-}
-
-impl UpDown {
-    fn is_up(self) -> bool {
-        matches!(self, Self::Up)
+    let mut documents = documents.into_iter();
+    let (Some(tree), None) = (documents.next(), documents.next()) else {
+        return Err(vec![whole(file, "no document, or several".to_owned(), "one scenario")]);
+    };
+    let mut fields = Fields::default();
+    let scenario = scenario(&mut fields, &tree);
+    if fields.faults.is_empty() {
+        Ok(Read { scenario, file: file.to_owned(), tree })
+    } else {
+        Err(locate(file, &tree, fields.faults))
     }
 }
 
-/// `90s`, `1h30m`, `250ms`.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-struct Duration(TimeDelta);
-
-impl TryFrom<String> for Duration {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        crate::resolve::duration(&text)
-            .map(Self)
-            .ok_or_else(|| format!("found {text:?}, expected a duration such as 90s or 1h30m"))
-    }
+fn whole(file: &Path, found: String, expected: &str) -> Invalid {
+    let (file, field) = (Some(file.to_owned()), FieldPath::root());
+    Invalid { file, line: 0, object: None, field, found, expected: expected.to_owned() }
 }
 
-/// `0.1%`.
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(try_from = "String")]
-struct Share(f64);
-
-impl TryFrom<String> for Share {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.strip_suffix('%')
-            .and_then(|number| number.trim().parse::<f64>().ok())
-            .filter(|percent| (0.0..=100.0).contains(percent))
-            .map(|percent| Self(percent / 100.0))
-            .ok_or_else(|| format!("found {text:?}, expected a share such as 0.1%"))
-    }
-}
-
-fn four() -> u32 {
-    4
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-fn three_seconds() -> Duration {
-    Duration(TimeDelta::seconds(3))
-}
-
-fn five_seconds() -> Duration {
-    Duration(TimeDelta::seconds(5))
-}
-
-fn half_a_second() -> Duration {
-    Duration(TimeDelta::milliseconds(500))
-}
-
-fn seconds(duration: Duration) -> f64 {
-    duration.0.num_milliseconds() as f64 / 1000.0
-}
-
-impl Wire {
-    fn into_scenario(self) -> Result<Scenario, String> {
-        if !(self.traffic.rate >= 0.0 && self.traffic.rate <= 1e6) {
-            let rate = self.traffic.rate;
-            return Err(format!("traffic.rate: found {rate}, expected 0 to 1000000 per second"));
-        }
-        if self.traffic.replicas > 1000 {
-            let replicas = self.traffic.replicas;
-            return Err(format!("traffic.replicas: found {replicas}, expected at most 1000"));
-        }
-        if self.lasts.0 > TimeDelta::days(31) {
-            return Err("lasts: expected at most 31d".to_owned());
-        }
-        if self.traffic.scrape.0 < TimeDelta::milliseconds(100) {
-            return Err("traffic.scrape: expected at least 100ms".to_owned());
-        }
-        let mut events = Vec::new();
-        for (index, event) in self.events.into_iter().enumerate() {
-            let at = event.at.0;
-            let what = happening(event).map_err(|why| format!("events[{index}]: {why}"))?;
-            events.push(Event { at, what });
-        }
-        events.sort_by_key(|event| event.at);
-        Ok(Scenario {
-            title: self.title,
-            lasts: self.lasts.0,
-            rate: self.traffic.rate,
-            replicas: self.traffic.replicas,
-            start_up: self.traffic.start_up.0,
-            scrape: self.traffic.scrape.0,
-            slow: seconds(self.traffic.slow),
-            stable: self.stable.into_law(),
-            canary: self.canary.into_law(),
-            bursts: self.bursts.into_iter().map(WireBurst::into_burst).collect(),
-            events,
+fn locate(file: &Path, tree: &Node, faults: Vec<Fault>) -> Vec<Invalid> {
+    let mut all: Vec<_> = faults
+        .into_iter()
+        .map(|fault| Invalid {
+            file: Some(file.to_owned()),
+            line: tree.line_of(&fault.field),
+            object: None,
+            field: fault.field,
+            found: fault.found,
+            expected: fault.expected,
         })
+        .collect();
+    all.sort_by(|a, b| (a.line, &a.field).cmp(&(b.line, &b.field)));
+    all
+}
+
+const SECOND: TimeDelta = TimeDelta::seconds(1);
+
+fn scenario(fields: &mut Fields, tree: &Node) -> Scenario {
+    let known = ["title", "lasts", "traffic", "stable", "canary", "values", "bursts", "events"];
+    let root = fields.map(tree, &FieldPath::root(), &known);
+    let title = fields.text(&root, "title");
+    let lasts = fields.span(&root, "lasts", None, (SECOND, TimeDelta::days(31)));
+    let known = ["rate", "replicas", "startUp", "scrape"];
+    let traffic = fields.inner(&root, "traffic", &known);
+    let hundredth = TimeDelta::milliseconds(100);
+    let scrape =
+        fields.span(&traffic, "scrape", Some(SECOND * 5), (hundredth, TimeDelta::minutes(10)));
+    if lasts.num_milliseconds() / scrape.num_milliseconds().max(1) > MOST_SCRAPES {
+        let at = FieldPath::of("lasts");
+        let expected = format!("at most {MOST_SCRAPES} times traffic.scrape");
+        fields.faults.push(Fault::new(&at, format!("{} s", lasts.num_seconds()), expected));
+    }
+    let (bursts, bursts_at) = fields.list(&root, "bursts", MOST);
+    let bursts = bursts.iter().enumerate();
+    let bursts = bursts.map(|(index, node)| burst(fields, node, &bursts_at.index(index))).collect();
+    let (events, events_at) = fields.list(&root, "events", MOST);
+    let mut events: Vec<_> = events
+        .iter()
+        .enumerate()
+        .filter_map(|(index, node)| event(fields, node, &events_at.index(index)))
+        .collect();
+    events.sort_by_key(|event| event.at);
+    Scenario {
+        title,
+        lasts,
+        rate: fields.number(&traffic, "rate", None, Range(0.0, 1e6)),
+        replicas: fields.whole(&traffic, "replicas", Some(4), (1, 500)),
+        start_up: fields.span(
+            &traffic,
+            "startUp",
+            Some(SECOND * 3),
+            (TimeDelta::zero(), TimeDelta::days(1)),
+        ),
+        scrape,
+        stable: law(fields, &root, "stable"),
+        canary: law(fields, &root, "canary"),
+        values: fields.values(&root, "values"),
+        bursts,
+        events,
     }
 }
 
-impl WireLaw {
-    fn into_law(self) -> Law {
-        Law {
-            errors: self.errors.0,
-            latency_median: seconds(self.latency.median),
-            latency_sigma: self.latency.sigma,
-            pod_spread: self.pod_spread,
-        }
+fn law(fields: &mut Fields, root: &Map<'_>, name: &str) -> Law {
+    let law = fields.inner(root, name, &["errors", "latency", "podSpread"]);
+    let latency = fields.inner(&law, "latency", &["median", "sigma"]);
+    let longest = (TimeDelta::milliseconds(1), TimeDelta::hours(1));
+    let median = fields.span(&latency, "median", None, longest);
+    Law {
+        errors: fields.share(&law, "errors", None),
+        latency_median: median.num_milliseconds() as f64 / 1000.0,
+        latency_sigma: fields.number(&latency, "sigma", None, Range(0.0, 5.0)),
+        pod_spread: fields.number(&law, "podSpread", Some(0.0), Range(0.0, 3.0)),
     }
 }
 
-impl WireBurst {
-    fn into_burst(self) -> Burst {
-        Burst {
-            at: self.at.0,
-            lasts: self.r#for.0,
-            arm: match self.hits {
-                WireHits::Both => Hits::Both,
-                WireHits::Canary => Hits::Canary,
-                WireHits::StablePod => Hits::StablePod,
-                WireHits::CanaryPod => Hits::CanaryPod,
+const ANY: (TimeDelta, TimeDelta) = (TimeDelta::zero(), TimeDelta::days(31));
+
+fn burst(fields: &mut Fields, node: &Node, at: &FieldPath) -> Burst {
+    let burst = fields.map(node, at, &["at", "for", "hits", "errors", "slower"]);
+    let hits = [
+        ("both", Hits::Both),
+        ("canary", Hits::Canary),
+        ("stablePod", Hits::StablePod),
+        ("canaryPod", Hits::CanaryPod),
+    ];
+    Burst {
+        at: fields.span(&burst, "at", None, ANY),
+        lasts: fields.span(&burst, "for", None, ANY),
+        arm: fields.one_of(&burst, "hits", &hits).unwrap_or(Hits::Both),
+        errors: fields.share(&burst, "errors", Some(0.0)),
+        slower: fields.number(&burst, "slower", Some(1.0), Range(0.01, 1000.0)),
+    }
+}
+
+/// What an event may say beside when; exactly one of them.
+const HAPPENINGS: [&str; 8] =
+    ["ask", "commit", "crashLoop", "forge", "gateway", "metrics", "replicas", "revertByHand"];
+
+fn event(fields: &mut Fields, node: &Node, at: &FieldPath) -> Option<Event> {
+    let known: Vec<_> = ["at"].into_iter().chain(HAPPENINGS).collect();
+    let event = fields.map(node, at, &known);
+    let when = fields.span(&event, "at", None, ANY);
+    let said: Vec<_> = HAPPENINGS.into_iter().filter(|name| event.has(name)).collect();
+    let [name] = said.as_slice() else {
+        let found = if said.is_empty() { "nothing".to_owned() } else { said.join(" and ") };
+        let expected = format!("exactly one of {}", HAPPENINGS.join(", "));
+        fields.faults.push(Fault::new(at, found, expected));
+        return None;
+    };
+    let what = happening(fields, &event, name)?;
+    Some(Event { at: when, what })
+}
+
+fn happening(fields: &mut Fields, event: &Map<'_>, name: &str) -> Option<Happening> {
+    let updown = [("up", true), ("down", false)];
+    Some(match name {
+        "ask" => Happening::Ask(fields.one_of(event, name, &asks())?),
+        "commit" => Happening::Commit { template: fields.name(event, name)? },
+        "crashLoop" => Happening::Trouble {
+            template: fields.name(event, name)?,
+            trouble: Trouble {
+                kind: TroubleKind::CrashLoop,
+                message: "back-off restarting failed container".to_owned(),
             },
-            errors: self.errors.0,
-            slower: self.slower,
+        },
+        "forge" => {
+            let is_up = fields.one_of(event, name, &updown)?;
+            let down = RevertOutcome::Retry { message: "the forge is down".to_owned() };
+            Happening::Forge((!is_up).then_some(down))
         }
-    }
+        "gateway" => Happening::Gateway { up: fields.one_of(event, name, &updown)? },
+        "metrics" => Happening::Metrics { up: fields.one_of(event, name, &updown)? },
+        "replicas" => Happening::Replicas(fields.whole(event, name, None, (0, 500))),
+        _ => {
+            fields.must_be_true(event, name);
+            Happening::RevertByHand
+        }
+    })
 }
 
-fn happening(event: WireEvent) -> Result<Happening, String> {
-    let mut found = Vec::new();
-    found.extend(event.commit.map(|template| Happening::Commit { template }));
-    found.extend(event.revert_by_hand.then_some(Happening::RevertByHand));
-    found.extend(event.ask.map(|ask| Happening::Ask(what(&ask))));
-    found.extend(event.gateway.map(|gateway| Happening::Gateway { up: gateway.is_up() }));
-    found.extend(event.metrics.map(|metrics| Happening::Metrics { up: metrics.is_up() }));
-    found.extend(event.replicas.map(Happening::Replicas));
-    found.extend(event.forge.map(|forge| {
-        let down = RevertOutcome::Retry { message: "the forge is down".to_owned() };
-        Happening::Forge((!forge.is_up()).then_some(down))
-    }));
-    found.extend(event.crash_loop.map(|template| Happening::Trouble {
-        template,
-        trouble: Some(Trouble {
-            kind: TroubleKind::CrashLoop,
-            message: "back-off restarting failed container".to_owned(),
-        }),
-    }));
-    match found.len() {
-        1 => found.pop().ok_or_else(String::new),
-        many => Err(format!("found {many} happenings, expected exactly one")),
-    }
-}
-
-fn what(ask: &WireAsk) -> What {
-    match ask {
-        WireAsk::Pause => What::Pause,
-        WireAsk::Resume => What::Resume,
-        WireAsk::Promote => What::Promote,
-        WireAsk::PromoteFull => What::PromoteFull,
-        WireAsk::Abort => What::Abort { hold: false },
-        WireAsk::AbortHold => What::Abort { hold: true },
-        WireAsk::Retry => What::Retry,
-    }
+fn asks() -> [(&'static str, What); 7] {
+    [
+        ("pause", What::Pause),
+        ("resume", What::Resume),
+        ("promote", What::Promote),
+        ("promoteFull", What::PromoteFull),
+        ("abort", What::Abort { hold: false }),
+        ("abortHold", What::Abort { hold: true }),
+        ("retry", What::Retry),
+    ]
 }

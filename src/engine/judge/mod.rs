@@ -59,6 +59,7 @@ pub use analysis::{
     Analysis, Bounds, Criterion, HardLimit, InvalidAnalysis, Kind, Margin, Op, PassMargin, Ratio,
     Threshold,
 };
+pub use opinion::Running;
 pub use samples::{CountSeries, Counts, GuardSample, History, Samples, Series, Window};
 pub use verdict::{Failure, Lane, Unclear, Verdict};
 pub use view::{Evidence, MetricView, Standing};

@@ -1,5 +1,7 @@
 //! What one criterion says for itself, before all are put together.
 
+mod running;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
@@ -7,6 +9,8 @@ use super::{
     Samples, Series, Standing, Threshold, ratio, threshold, view,
 };
 use crate::defaults;
+
+pub use running::Running;
 
 /// The criteria's parts of the false-rollback bound.
 pub(super) struct Weights {
@@ -66,12 +70,7 @@ impl Opinion {
         samples: &Samples,
         context: &Context,
     ) -> Self {
-        let mut opinion = Self {
-            view: MetricView::new(&criterion.name),
-            terms: Vec::new(),
-            failure: None,
-            error: None,
-        };
+        let mut opinion = Self::new(&criterion.name);
         let missing = Missing { since: samples.since, grace: analysis.grace, context };
         match (&criterion.kind, samples.series.get(&criterion.name)) {
             (_, None) => opinion.error = missing.beyond_grace("no data", None),
@@ -93,12 +92,21 @@ impl Opinion {
                 opinion.error = Some("got counts where values were asked for".to_owned());
             }
         }
-        if opinion.error.is_some()
-            && matches!(opinion.view.standing, Standing::Pass | Standing::NeedMoreData)
-        {
-            opinion.view.standing = Standing::Error;
-        }
+        opinion.settle();
         opinion
+    }
+
+    fn new(name: &str) -> Self {
+        Self { view: MetricView::new(name), terms: Vec::new(), failure: None, error: None }
+    }
+
+    /// Data that is missing takes a pass away, never a failure.
+    fn settle(&mut self) {
+        if self.error.is_some()
+            && matches!(self.view.standing, Standing::Pass | Standing::NeedMoreData)
+        {
+            self.view.standing = Standing::Error;
+        }
     }
 
     fn compare(

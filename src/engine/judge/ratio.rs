@@ -1,5 +1,7 @@
 //! One ratio's samples, folded: what they say against the canary, for it, and against stable.
 
+mod running;
+
 use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
@@ -10,6 +12,8 @@ use super::evidence::{
 use super::{Bounds, Context, CountSeries, Counts, Margin, PassMargin, Ratio, Window};
 use crate::defaults;
 use crate::seconds::to_seconds;
+
+pub(super) use running::RunningRatio;
 
 /// What the samples of one ratio say.
 #[derive(Clone, Debug)]
@@ -247,7 +251,7 @@ impl Fold {
         exceeds(self.canary, self.stable) || exceeds(canary, stable)
     }
 
-    fn finish(self, guard: Option<Guard>) -> Finding {
+    fn finish(&self, guard: Option<Guard>) -> Finding {
         // Once passed, what was proven is what had to be.
         let proven = self.proven_rung().filter(|_| self.passed);
         let required = proven.unwrap_or_else(|| self.required());
@@ -310,10 +314,7 @@ fn learn(dispersion: &mut Dispersion, pods: &[Counts], stable: Counts) {
 
 /// The guard lane: each sample's increments against the limit, for both arms.
 fn guard(ratio: &Ratio, series: &CountSeries, since: DateTime<Utc>) -> Option<Guard> {
-    let hard = ratio.guard?;
-    let day = series.history.as_ref().map_or_else(Counts::default, |history| history.day);
-    let known = (day.total >= defaults::KNOWN_REQUESTS).then(|| day.rate()).flatten();
-    let limit = hard.of(known);
+    let limit = guard_limit(ratio, series)?;
     let (mut canary, mut stable) = (Arm::new(limit), Arm::new(limit));
     let mut last = since;
     for sample in &series.guard {
@@ -335,6 +336,13 @@ fn guard(ratio: &Ratio, series: &CountSeries, since: DateTime<Utc>) -> Option<Gu
         stable: stable.evidence.log_e(),
         counts: canary.counts,
     })
+}
+
+/// The rate no release may exceed. `None`: there is no guard lane.
+fn guard_limit(ratio: &Ratio, series: &CountSeries) -> Option<f64> {
+    let day = series.history.as_ref().map_or_else(Counts::default, |history| history.day);
+    let known = (day.total >= defaults::KNOWN_REQUESTS).then(|| day.rate()).flatten();
+    ratio.guard.map(|hard| hard.of(known))
 }
 
 /// One arm in the guard lane.

@@ -1,11 +1,16 @@
 //! What happens in a simulated world, and when.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use super::run::FIRST;
 use super::traffic::{Burst, Law};
 use crate::effect::RevertOutcome;
 use crate::observed::{Trouble, What};
+use crate::state::Revision;
 
 /// A story in virtual time: traffic, how both versions answer, and what happens when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,8 +34,8 @@ pub struct Scenario {
     pub stable: Law,
     /// How the new version answers.
     pub canary: Law,
-    /// Latency above which an answer is slow, in seconds.
-    pub slow: f64,
+    /// What thresholds measure, by name of the metric.
+    pub values: BTreeMap<String, f64>,
     /// Times in which things are worse.
     pub bursts: Vec<Burst>,
     /// What happens, in the order of time.
@@ -66,12 +71,12 @@ pub enum Happening {
     },
     /// The forge answers like this; `None`: as it should.
     Forge(Option<RevertOutcome>),
-    /// Pods of a template have trouble, or no longer.
+    /// Pods of a template have trouble from here on.
     Trouble {
         /// The template's name.
         template: String,
-        /// `None`: no longer.
-        trouble: Option<Trouble>,
+        /// Which.
+        trouble: Trouble,
     },
     /// The workload is scaled.
     Replicas(u32),
@@ -80,4 +85,37 @@ pub enum Happening {
         /// They are there.
         up: bool,
     },
+}
+
+impl Scenario {
+    /// How a revision answers: the one that serves at the beginning as `stable`, all others as
+    /// `canary`.
+    pub fn law_of(&self, revision: &Revision) -> &Law {
+        if revision.as_str() == FIRST { &self.stable } else { &self.canary }
+    }
+}
+
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let back = |up: &bool| if *up { "is back" } else { "is gone" };
+        match self {
+            Self::Commit { template } => write!(f, "a commit brings {template}"),
+            Self::RevertByHand => f.write_str("a person reverts the last commit"),
+            Self::Ask(What::Pause) => f.write_str("a person says pause"),
+            Self::Ask(What::Resume) => f.write_str("a person says resume"),
+            Self::Ask(What::Promote) => f.write_str("a person says promote"),
+            Self::Ask(What::PromoteFull) => f.write_str("a person says promote --full"),
+            Self::Ask(What::Abort { hold: false }) => f.write_str("a person says abort"),
+            Self::Ask(What::Abort { hold: true }) => f.write_str("a person says abort --hold"),
+            Self::Ask(What::Retry) => f.write_str("a person says retry"),
+            Self::Gateway { up } => write!(f, "the gateway {}", back(up)),
+            Self::Forge(None) => f.write_str("the forge is back"),
+            Self::Forge(Some(_)) => f.write_str("the forge is gone"),
+            Self::Trouble { template, trouble } => {
+                write!(f, "pods of {template}: {}", trouble.message)
+            }
+            Self::Replicas(desired) => write!(f, "the workload is scaled to {desired}"),
+            Self::Metrics { up } => write!(f, "the metrics source {}", back(up)),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Requests in virtual time: how many reach each pod, how many fail, how many are slow.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use rand::Rng;
 use rand_distr::{Binomial, Distribution, Normal, Poisson};
 use rand_pcg::Pcg64Mcg;
@@ -51,22 +51,38 @@ pub enum Hits {
 }
 
 /// What one pod answered in one interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answers {
     /// All requests.
     pub total: u64,
     /// Failed ones.
     pub errors: u64,
-    /// Ones slower than the bound asked for.
-    pub slow: u64,
+    /// Ones slower than each of the bounds asked for.
+    pub slow: Vec<u64>,
 }
 
-impl std::ops::AddAssign for Answers {
-    fn add_assign(&mut self, other: Self) {
+impl std::ops::AddAssign<&Self> for Answers {
+    fn add_assign(&mut self, other: &Self) {
         self.total += other.total;
         self.errors += other.errors;
-        self.slow += other.slow;
+        self.slow.resize(self.slow.len().max(other.slow.len()), 0);
+        for (slow, more) in self.slow.iter_mut().zip(&other.slow) {
+            *slow += more;
+        }
     }
+}
+
+/// A stretch of time in which requests are answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Interval<'a> {
+    /// Its end, from the start of the scenario.
+    pub end: TimeDelta,
+    /// How long it is.
+    pub lasts: TimeDelta,
+    /// When things are worse.
+    pub bursts: &'a [Burst],
+    /// What counts as slow, in seconds: in ascending order.
+    pub bounds: &'a [f64],
 }
 
 /// The dice, and what they decided about each pod.
@@ -96,28 +112,36 @@ impl Traffic {
         Self { dice: Pcg64Mcg::new(u128::from(seed) << 1 | 1), luck: Vec::new() }
     }
 
-    /// What each pod of an arm answered from `now - interval` to `now`; `bound` in seconds is what
-    /// counts as slow.
-    pub fn answers(
-        &mut self,
-        arm: &Arm<'_>,
-        bursts: &[Burst],
-        start: DateTime<Utc>,
-        now: DateTime<Utc>,
-        interval: TimeDelta,
-        bound: f64,
-    ) -> Vec<Answers> {
-        let seconds = crate::seconds::to_seconds(interval);
+    /// What each pod of an arm answered in an interval.
+    pub fn answers(&mut self, arm: &Arm<'_>, during: &Interval<'_>) -> Vec<Answers> {
+        let seconds = crate::seconds::to_seconds(during.lasts);
         let per_pod = arm.rate * seconds / f64::from(arm.pods.max(1));
         (0..arm.pods)
             .map(|pod| {
                 let luck = self.luck_of(pod, arm.canary);
-                let (errors, slower) = worse(bursts, now - start, arm.canary, pod == 0);
+                let (errors, slower) = worse(during.bursts, during.end, arm.canary, pod == 0);
                 let usual = arm.law.errors * (arm.law.pod_spread * luck).exp();
-                let p = (usual + errors).clamp(0.0, 1.0);
-                let slow = tail(arm.law, bound / slower.max(f64::MIN_POSITIVE));
                 let total = self.poisson(per_pod);
-                Answers { total, errors: self.binomial(total, p), slow: self.binomial(total, slow) }
+                Answers {
+                    total,
+                    errors: self.binomial(total, (usual + errors).clamp(0.0, 1.0)),
+                    slow: self.slow(total, arm.law, slower, during.bounds),
+                }
+            })
+            .collect()
+    }
+
+    /// Of those slower than a bound, some are slower than the next one too.
+    fn slow(&mut self, total: u64, law: &Law, slower: f64, bounds: &[f64]) -> Vec<u64> {
+        let (mut left, mut share) = (total, 1.0);
+        bounds
+            .iter()
+            .map(|bound| {
+                let beyond = law.slower_than(bound / slower.max(f64::MIN_POSITIVE));
+                let p = if share > 0.0 { (beyond / share).clamp(0.0, 1.0) } else { 0.0 };
+                left = self.binomial(left, p);
+                share = beyond;
+                left
             })
             .collect()
     }
@@ -168,13 +192,15 @@ fn worse(bursts: &[Burst], at: TimeDelta, canary: bool, first: bool) -> (f64, f6
         .fold((0.0, 1.0), |(errors, slower), burst| (errors + burst.errors, slower * burst.slower))
 }
 
-/// The share of requests slower than `bound` seconds under a log-normal law.
-fn tail(law: &Law, bound: f64) -> f64 {
-    if law.latency_median <= 0.0 || bound <= 0.0 {
-        return 0.0;
+impl Law {
+    /// The share of requests slower than `bound` seconds; latencies are log-normal.
+    pub fn slower_than(&self, bound: f64) -> f64 {
+        if self.latency_median <= 0.0 || bound <= 0.0 {
+            return 0.0;
+        }
+        let z = (bound / self.latency_median).ln() / self.latency_sigma.max(1e-9);
+        0.5 * erfc(z / std::f64::consts::SQRT_2)
     }
-    let z = (bound / law.latency_median).ln() / law.latency_sigma.max(1e-9);
-    0.5 * erfc(z / std::f64::consts::SQRT_2)
 }
 
 #[cfg(test)]
@@ -185,13 +211,14 @@ mod tests {
         Law { errors: 0.01, latency_median: 0.08, latency_sigma: 0.8, pod_spread: 0.0 };
 
     fn count(seed: u64, bursts: &[Burst]) -> Answers {
-        let start = DateTime::<Utc>::UNIX_EPOCH;
         let mut traffic = Traffic::new(seed);
         let arm = Arm { law: &LAW, pods: 4, canary: false, rate: 100.0 };
         let mut sum = Answers::default();
         for minute in 1..=60 {
-            let now = start + TimeDelta::minutes(minute);
-            for pod in traffic.answers(&arm, bursts, start, now, TimeDelta::minutes(1), 0.5) {
+            let end = TimeDelta::minutes(minute);
+            let during =
+                Interval { end, lasts: TimeDelta::minutes(1), bursts, bounds: &[0.1, 0.5] };
+            for pod in &traffic.answers(&arm, &during) {
                 sum += pod;
             }
         }
@@ -211,7 +238,9 @@ mod tests {
         assert!(sum.total.abs_diff(360_000) < 3_000, "{sum:?}");
         assert!(sum.errors.abs_diff(3_600) < 300, "{sum:?}");
         // P(latency > 0.5 s) = 0.5 erfc(ln(0.5/0.08)/0.8/sqrt 2) = 0.01099.
-        assert!(sum.slow.abs_diff(3_957) < 320, "{sum:?}");
+        assert!(sum.slow[1].abs_diff(3_957) < 320, "{sum:?}");
+        // P(latency > 0.1 s) = 0.5 erfc(ln(0.1/0.08)/0.8/sqrt 2) = 0.3901.
+        assert!(sum.slow[0].abs_diff(140_450) < 1_700, "{sum:?}");
     }
 
     #[test]
