@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 use self::crd::CrdArgs;
 use self::simulate::SimulateArgs;
@@ -51,6 +52,7 @@ type Ended = Result<ExitCode, Box<dyn std::error::Error>>;
 /// Parses the command line and carries it out.
 pub fn run() -> ExitCode {
     let Cli { command } = Cli::parse();
+    log_to_stderr();
     let ended = match command {
         Command::Demo(args) => demo(args),
         Command::Sync(args) => sync(args),
@@ -65,6 +67,15 @@ pub fn run() -> ExitCode {
             if is_bad_input(&*error) { ExitCode::from(BAD_INPUT) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// What is logged goes to standard error; `RUST_LOG` says how much of it, ours from `info` on.
+fn log_to_stderr() {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,tidegate=info"));
+    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A logger that somebody installed before stays.
+    let _ = logger.try_init();
 }
 
 /// Exit code 1 when the story did not come true.

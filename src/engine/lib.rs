@@ -1,7 +1,7 @@
 //! The pure core of Tidegate: what to measure, what it means, what to do next.
 //!
-//! [`questions`] says what must be asked of the world, [`judge`] turns samples into a verdict,
-//! [`decide`] turns plan, state and one look at the world into the next state and the effects it
+//! [`questions()`] says what must be asked of the world, [`judge::judge`] turns samples into a verdict,
+//! [`decide()`] turns plan, state and one look at the world into the next state and the effects it
 //! wants. Nothing here reads a clock, opens a file or knows Kubernetes.
 //!
 //! ```text
