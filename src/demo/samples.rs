@@ -5,7 +5,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tidegate_engine::SamplesWanted;
 use tidegate_engine::judge::counter::{self, Pod, Side, Spacing};
 use tidegate_engine::judge::{Context, CountSeries, Kind, Samples, Series};
-use tidegate_engine::plan::{Plan, Step};
 use tidegate_engine::state::{Revision, State};
 
 use super::local::Local;
@@ -49,7 +48,7 @@ pub fn gather(
             samples.series.insert(criterion.name.clone(), Series::Counts(series));
         }
     }
-    let context = Context { now, share: wanted.share, plan_time: plan_time(&planned.plan) };
+    let context = Context { now, share: wanted.share, plan_time: planned.plan.time() };
     (samples, context)
 }
 
@@ -60,14 +59,6 @@ fn failed_answers(reading: &Reading) -> u64 {
 fn slow_answers(reading: &Reading) -> u64 {
     let fast = reading.buckets.iter().find(|(bound, _)| *bound >= SLOW);
     fast.map_or(0, |(_, fast)| reading.total.saturating_sub(*fast))
-}
-
-/// Time the plan has for all of its weights.
-fn plan_time(plan: &Plan) -> TimeDelta {
-    plan.steps.iter().fold(TimeDelta::zero(), |sum, step| match step {
-        Step::Weight { bake, .. } => sum + *bake + plan.limits.verdict,
-        Step::Pause { .. } => sum,
-    })
 }
 
 /// The readings of both arms, pod by pod.

@@ -213,6 +213,17 @@ pub enum GitWrite {
 }
 
 impl Plan {
+    /// How long the plan may take, from the first weight to the last; pauses are not counted.
+    pub fn time(&self) -> TimeDelta {
+        self.steps.iter().fold(TimeDelta::zero(), |sum, step| match step {
+            Step::Weight { bake, .. } => sum
+                .checked_add(bake)
+                .and_then(|sum| sum.checked_add(&self.limits.verdict))
+                .unwrap_or(TimeDelta::MAX),
+            Step::Pause { .. } => sum,
+        })
+    }
+
     /// The weight a step holds: its own, or for a pause that of the last weight before it.
     pub fn weight_at(&self, step: usize) -> Weight {
         self.steps

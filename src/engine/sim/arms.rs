@@ -8,7 +8,7 @@ use super::traffic::{Answers, Arm, Hits, Interval, Law, Traffic};
 use crate::judge::{
     Context, CountSeries, Counts, GuardSample, History, Judgement, Kind, Running, Window,
 };
-use crate::plan::{Plan, Step};
+use crate::plan::Plan;
 use crate::state::Revision;
 
 /// Windows of the hour before a trial are taken as known, at most this many.
@@ -114,7 +114,7 @@ impl<'a> Arms<'a> {
             traffic: Traffic::new(seed),
             bounds,
             window,
-            plan_time: plan_time(plan),
+            plan_time: plan.time(),
             evidence: None,
         }
     }
@@ -266,15 +266,4 @@ fn sum(pods: impl Iterator<Item = Counts>) -> Option<Counts> {
 /// A stretch of time before the scenario: without its bursts.
 fn before(lasts: TimeDelta, bounds: &[f64]) -> Interval<'_> {
     Interval { end: TimeDelta::zero(), lasts, bursts: &[], bounds }
-}
-
-/// How long the plan may take, from the first weight to the last.
-fn plan_time(plan: &Plan) -> TimeDelta {
-    plan.steps.iter().fold(TimeDelta::zero(), |sum, step| match step {
-        Step::Weight { bake, .. } => sum
-            .checked_add(bake)
-            .and_then(|sum| sum.checked_add(&plan.limits.verdict))
-            .unwrap_or(TimeDelta::MAX),
-        Step::Pause { .. } => sum,
-    })
 }
