@@ -5,11 +5,28 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::sync::{FetchError, Source};
-use crate::git::{Credentials, Remote, RemoteUrl};
+use crate::git::{Credentials, Remote, RemoteUrl, UrlError};
 use crate::sync::Checkout;
 
 /// All files of one commit, in bytes; a config repository is a few megabytes.
 const LIMIT: u64 = 256 << 20;
+
+/// `--repo` cannot be a repository. What was given is not repeated: it may hold a password.
+#[derive(Debug, thiserror::Error)]
+#[error("--repo: {0}")]
+pub(super) struct BadRepository(String);
+
+/// Refuses what cannot be a repository before anything else is tried.
+pub(super) fn check(repo: &str) -> Result<(), BadRepository> {
+    let url: RemoteUrl =
+        repo.parse().map_err(|error: UrlError| BadRepository(error.to_string()))?;
+    match url.as_local() {
+        Some(path) if !path.exists() => {
+            Err(BadRepository(format!("found no {}, expected a repository", path.display())))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
 
 /// Fetches the tip of the branch into the cache and reads its files. Blocks.
 pub(super) fn checkout(source: &Source) -> Result<Checkout, FetchError> {

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use self::crd::CrdArgs;
+use self::fetch::BadRepository;
 use self::simulate::SimulateArgs;
 use self::sync::SyncArgs;
 use crate::demo::run::{self as demo, DemoArgs, DemoError};
@@ -45,6 +46,7 @@ const BAD_INPUT: u8 = 2;
 
 fn is_bad_input(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref::<DemoError>().is_some_and(DemoError::is_bad_input)
+        || error.is::<BadRepository>()
 }
 
 type Ended = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -92,6 +94,7 @@ fn crd(args: &CrdArgs) -> Ended {
 
 fn sync(args: SyncArgs) -> Ended {
     crate::git::init_tls();
+    fetch::check(&args.repo)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(sync::run(args, fetch::checkout, &mut std::io::stdout()));
     // A fetch that is still running has a deadline of its own; nobody waits for it.

@@ -98,9 +98,9 @@ pub enum SyncCommandError {
         /// Why.
         source: std::io::Error,
     },
-    /// The connection to the cluster.
-    #[error("no connection to a cluster")]
-    Cluster(#[from] Box<kube::Error>),
+    /// The connection to the cluster. Kube's errors say what caused them themselves.
+    #[error("no connection to a cluster: {0}")]
+    Cluster(Box<kube::Error>),
     /// Nothing was applied.
     #[error("nothing is applied")]
     Sync(#[from] SyncError),
@@ -126,7 +126,9 @@ pub async fn run<F>(
 where
     F: Fn(&Source) -> Result<Checkout, FetchError> + Send + Sync + 'static,
 {
-    let client = kube::Client::try_default().await.map_err(Box::new)?;
+    let client = kube::Client::try_default()
+        .await
+        .map_err(|error| SyncCommandError::Cluster(Box::new(error)))?;
     let namespace = client.default_namespace().to_owned();
     let target = Target::Kube(KubeTarget::new(client));
     run_on(args, &target, &namespace, fetch, out).await

@@ -95,3 +95,19 @@ fn arguments_that_contradict_each_other_are_refused() {
         assert!(Cli::try_parse_from(words).is_err(), "{line}");
     }
 }
+
+fn refused(repo: &str) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let output = command.args(["sync", "--once", "--repo", repo]).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn what_cannot_be_a_repository_is_refused_before_a_cluster_is_asked_for() {
+    let (code, text) = refused("/nowhere/at/all");
+    assert_eq!(code, Some(2));
+    assert_eq!(text, "tidegate: --repo: found no /nowhere/at/all, expected a repository\n");
+    let (code, text) = refused("https://bot:s3cret@git.example.org/fleet.git");
+    assert_eq!(code, Some(2), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+}

@@ -185,7 +185,7 @@ fn little_traffic_gets_an_estimate_not_a_verdict() {
     assert!(eta > seconds(300) && eta < seconds(3000), "{eta}");
     let text = &judgement.metrics[0].text;
     assert!(
-        text.starts_with("errors: canary 0/80 (0 %) vs stable 0/1 520 (0 %). Evidence of "),
+        text.starts_with("errors: canary 0/80 (0 %) vs stable 0/1,520 (0 %). Evidence of "),
         "{text}"
     );
     assert!(text.contains("-> NEED MORE DATA: about "), "{text}");

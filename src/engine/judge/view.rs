@@ -117,7 +117,7 @@ impl MetricView {
         }
     }
 
-    /// `canary 7/1 830 (0.38 %) vs stable 61/36 410 (0.17 %), ratio 2.3`.
+    /// `canary 7/1,830 (0.38 %) vs stable 61/36,410 (0.17 %), ratio 2.3`.
     pub(super) fn comparison(&self) -> String {
         let arm = |name: &str, counts: Option<Counts>| {
             counts.map_or_else(
@@ -176,7 +176,7 @@ impl MetricView {
     }
 }
 
-/// `7/1 830 (0.38 %)`.
+/// `7/1,830 (0.38 %)`.
 pub(super) fn of_requests(counts: Counts) -> String {
     let rate = counts.rate().map_or_else(|| "no requests".to_owned(), percent);
     format!("{}/{} ({rate})", count(counts.bad), count(counts.total))
@@ -194,13 +194,13 @@ pub(super) fn percent(rate: f64) -> String {
     }
 }
 
-/// `36 410`: thousands apart.
+/// `36,410`: thousands apart.
 fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(' ');
+            text.push(',');
         }
         text.push(digit);
     }
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn numbers_are_readable() {
-        for (number, text) in [(7, "7"), (1830, "1 830"), (36_410, "36 410"), (123_456, "123 456")]
+        for (number, text) in [(7, "7"), (1830, "1,830"), (36_410, "36,410"), (123_456, "123,456")]
         {
             assert_eq!(count(number), text);
         }
@@ -256,7 +256,7 @@ mod tests {
             assert_eq!(percent(rate), text);
         }
         assert_eq!(power(0.3_f64.ln()), "0.3");
-        assert_eq!(power(1333.4_f64.ln()), "1 333");
+        assert_eq!(power(1333.4_f64.ln()), "1,333");
         assert_eq!(power(2000.0), "10^868");
         assert_eq!(power(f64::NEG_INFINITY), "0.0");
     }
