@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::effect::RevertOrder;
-use crate::plan::{Mode, Plan};
+use crate::plan::Plan;
 use crate::state::{Revision, Stage, State};
 
 /// What must be asked of the world before the next decision. What is not asked for need not be
@@ -32,25 +32,11 @@ pub fn questions(plan: &Plan, state: &State, now: DateTime<Utc>) -> Questions {
     let Some(trial) = &state.trial else {
         return Questions { canary: None, samples: None, revert: None };
     };
-    let judged = match &trial.stage {
-        Stage::Starting { .. }
-        | Stage::Shifting { .. }
-        | Stage::Baking { .. }
-        | Stage::Paused { .. }
-        | Stage::FastForward { .. }
-        | Stage::Promoting { .. } => true,
-        Stage::Watching { .. } => plan.mode == Mode::Observe,
-        Stage::Settling { .. }
-        | Stage::Aborting { .. }
-        | Stage::Reverting { .. }
-        | Stage::Restoring { .. }
-        | Stage::Aborted { .. } => false,
-    };
     let revert =
         if let Stage::Reverting { order, .. } = &trial.stage { Some(order.clone()) } else { None };
     Questions {
         canary: Some(trial.canary.clone()),
-        samples: judged.then(|| SamplesWanted {
+        samples: trial.stage.is_judged().then(|| SamplesWanted {
             since: trial.ready.unwrap_or(now),
             share: f64::from(trial.stage.weight(plan).percent()) / 100.0,
         }),

@@ -130,7 +130,7 @@ impl From<&Verdict> for VerdictWord {
 pub fn report(plan: &Plan, seen: &Observed, decision: &Decision) -> Report {
     let next = &decision.next;
     let trial = next.trial.as_ref();
-    let is_judged = trial.is_some_and(|trial| judged(&trial.stage));
+    let is_judged = trial.is_some_and(|trial| trial.stage.is_judged());
     Report {
         phase: next.phase(),
         step: trial.and_then(|trial| step(plan, &trial.stage)),
@@ -151,17 +151,6 @@ fn shorten(message: &str) -> String {
         return message.to_owned();
     }
     message.chars().take(LONGEST - 1).chain(std::iter::once('…')).collect()
-}
-
-fn judged(stage: &Stage) -> bool {
-    matches!(
-        stage,
-        Stage::Shifting { .. }
-            | Stage::Baking { .. }
-            | Stage::Paused { .. }
-            | Stage::Promoting { .. }
-            | Stage::Watching { .. }
-    )
 }
 
 fn step(plan: &Plan, stage: &Stage) -> Option<String> {

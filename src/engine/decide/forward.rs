@@ -58,22 +58,11 @@ fn harm(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> Option<Cause> {
         ));
     }
     if let Verdict::Fail(failure) = &turn.seen.verdict
-        && is_judged(&trial.stage)
+        && trial.stage.is_judged()
     {
         return Some(Cause::BadArtifact { message: failure.message.clone() });
     }
     None
-}
-
-/// Whether the canary may have traffic, so that a verdict means this trial.
-fn is_judged(stage: &Stage) -> bool {
-    matches!(
-        stage,
-        Stage::Shifting { .. }
-            | Stage::Baking { .. }
-            | Stage::Paused { .. }
-            | Stage::Promoting { .. }
-    )
 }
 
 fn settling(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, since: DateTime<Utc>) -> Trial {

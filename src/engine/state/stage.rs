@@ -154,6 +154,28 @@ impl Stage {
         }
     }
 
+    /// The canary may have traffic and there is a way back, so that a verdict means this trial.
+    pub const fn is_judged(&self) -> bool {
+        match self {
+            Self::Shifting { .. }
+            | Self::Baking { .. }
+            | Self::Paused { .. }
+            | Self::Watching { .. }
+            | Self::Promoting {
+                part: Promotion::Filling | Promotion::Pinning | Promotion::Waiting,
+                ..
+            } => true,
+            Self::Settling { .. }
+            | Self::Starting { .. }
+            | Self::FastForward { .. }
+            | Self::Promoting { part: Promotion::HandingOver | Promotion::Releasing, .. }
+            | Self::Aborting { .. }
+            | Self::Reverting { .. }
+            | Self::Restoring { .. }
+            | Self::Aborted { .. } => false,
+        }
+    }
+
     /// When the stage, or the part of it, began.
     pub fn since(&self) -> DateTime<Utc> {
         match self {
