@@ -31,7 +31,7 @@ pub struct SyncArgs {
     /// Sync one time and exit; fails when an object fails
     #[arg(long)]
     pub once: bool,
-    /// Name of the sync; its inventory is the `ConfigMap` tidegate-sync-<NAME>
+    /// Name of the sync; its inventory is the `ConfigMap` `tidegate-sync-NAME`
     #[arg(long, default_value = "default")]
     pub name: String,
     /// Namespace of the inventory and of objects that name none [default: that of the context]

@@ -136,7 +136,8 @@ fn what_next(dir: &Path, kept: Option<&Path>) -> Vec<String> {
     }
     lines.push("try your own plan: tidegate simulate examples/rollout.yaml".to_owned());
     lines.push(
-        "on a cluster: tidegate crd | kubectl apply -f -, then tidegate sync --help".to_owned(),
+        "on a cluster: the objects are `tidegate crd`, the sync is `tidegate sync`;".to_owned(),
     );
+    lines.push("  README.md says, under Where it stands, what is still to come".to_owned());
     lines
 }
