@@ -1,5 +1,8 @@
 //! The whole demo, as a newcomer runs it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::disallowed_methods, reason = "tests run our binary, and `git` to check it")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
