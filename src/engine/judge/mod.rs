@@ -6,6 +6,9 @@
 //! give the same verdict, whoever asks and whenever. See [`evidence`] for why one may look at any
 //! time.
 //!
+//! Where stable has no requests (weight 100, after a blue-green switch) its own windows of the hour
+//! before the trial are the control arm, the latest first, each once.
+//!
 //! Errors: `sum of w_i E_i >= 1/false_rollback` is Fail, with weights that sum to 1 over the lanes
 //! of all ratios. Each criterion passes by itself with probability at most `wrong_promote` when it
 //! is beyond its margin; all must, so that together they pass no more often. Thresholds have no

@@ -20,7 +20,7 @@ pub(super) use running::RunningRatio;
 pub(super) struct Finding {
     /// Sums over the windows in which both arms had requests.
     pub(super) canary: Counts,
-    /// As above.
+    /// As above; where stable had none, those of its past that the canary was compared with.
     pub(super) stable: Counts,
     /// Evidence of a regression.
     pub(super) regression: f64,
@@ -94,6 +94,9 @@ struct Fold {
     since: DateTime<Utc>,
     /// Stable's counts of the day before.
     day: Counts,
+    /// Stable's windows of the hour before, oldest first: its control arm where it has no requests
+    /// any more. Each is used once, so that it is evidence once.
+    past: Vec<Counts>,
     end: DateTime<Utc>,
     canary: Counts,
     stable: Counts,
@@ -141,6 +144,7 @@ impl Fold {
             horizon: to_seconds(context.plan_time) / 2.0,
             since,
             day: history.map_or_else(Counts::default, |history| history.day),
+            past: history.iter().flat_map(|h| &h.windows).map(|window| sum(window)).collect(),
             end: since,
             canary: Counts::default(),
             stable: Counts::default(),
@@ -168,6 +172,7 @@ impl Fold {
             learn(&mut self.dispersion, &window.stable_pods, stable);
         }
         let (Some(canary), Some(stable)) = (window.canary, window.stable) else { return };
+        let stable = self.control(canary, stable);
         if self.recent.len() >= defaults::RECENT_WINDOWS {
             self.recent.pop_front();
         }
@@ -188,6 +193,20 @@ impl Fold {
         {
             self.passed = proven.absolute() <= self.required().margin.absolute();
         }
+    }
+
+    /// Whom the canary is compared with. Stable answers, but has no requests (weight 100, after a
+    /// switch): its own latest past. A stable that does not answer is missing data and has none.
+    fn control(&mut self, canary: Counts, stable: Counts) -> Counts {
+        if canary.total == 0 || stable.total > 0 {
+            return stable;
+        }
+        while let Some(past) = self.past.pop() {
+            if past.total > 0 {
+                return past;
+            }
+        }
+        stable
     }
 
     fn proven(&self) -> Option<Margin> {

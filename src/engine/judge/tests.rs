@@ -372,3 +372,53 @@ fn nothing_that_cannot_be_asked_becomes_an_analysis() {
         "margin 0 x stable + 0: expected 0.01 to 100 and 0 to 1"
     );
 }
+
+/// Stable answers and has no requests; in the hour before it had 240 windows like this one.
+fn switched(windows: i64, canary: Counts, before: Counts) -> CountSeries {
+    let quarter = Counts { total: before.total / 4, bad: before.bad / 4 };
+    let mut series = steady(windows, canary, counts(0, 0));
+    let day = Counts { total: before.total * 5760, bad: before.bad * 5760 };
+    series.history = Some(History { day, windows: vec![vec![quarter; 4]; 240] });
+    series
+}
+
+#[test]
+fn after_a_switch_stable_s_past_is_the_control_arm() {
+    let good = switched(12, counts(1_500, 1), counts(1_500, 4));
+    let judgement = judge(&errors(), &samples(Series::Counts(good)), &context(181, 1.0));
+    assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:#?}");
+    // 1 % is far below the hard limit, and four times as bad as an hour ago.
+    let bad = switched(40, counts(1_500, 16), counts(1_500, 4));
+    let judgement = judge(&errors(), &samples(Series::Counts(bad)), &context(601, 1.0));
+    assert_eq!(lane(&judgement.verdict), Some(Lane::Evidence), "{judgement:#?}");
+}
+
+#[test]
+fn the_past_counts_once_and_then_no_more_is_proven() {
+    // A fixed margin: with the automatic one, what is shown depends on the time that is left.
+    let pass = PassMargin::Fixed(Margin::new(1.5, 0.002).unwrap());
+    let kind = Kind::Ratio(Ratio { pass, ..Ratio::ERRORS });
+    let fixed = Analysis { criteria: vec![criterion("errors", kind)], ..Analysis::default() };
+    let looks = |windows| {
+        let mut series = switched(windows, counts(60, 0), counts(60, 0));
+        if let Some(history) = &mut series.history {
+            history.windows.truncate(5);
+        }
+        let judgement = judge(&fixed, &samples(Series::Counts(series)), &context(15, 1.0));
+        assert!(needs_more(&judgement.verdict), "{judgement:#?}");
+        let view = &judgement.metrics[0];
+        (view.stable, view.safety.map(|evidence| evidence.log_e.to_bits()))
+    };
+    assert_eq!(looks(5), looks(400));
+    assert_eq!(looks(5).0, Some(counts(300, 0)));
+}
+
+#[test]
+fn a_stable_that_does_not_answer_has_no_past() {
+    let mut series = switched(12, counts(1_500, 1), counts(1_500, 4));
+    for window in &mut series.windows {
+        window.stable = None;
+    }
+    let judgement = judge(&errors(), &samples(Series::Counts(series)), &context(100, 1.0));
+    assert!(needs_more(&judgement.verdict), "{judgement:#?}");
+}
