@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tidegate_engine::judge::{self, Judgement, MetricView, Verdict};
+use tidegate_engine::report::VerdictWord;
 
 use super::report::{Evidence, VerdictView};
 
@@ -34,13 +35,13 @@ pub(super) fn worth_telling(
     })
 }
 
+/// The verdict in the word that a status has for it, and one line with the numbers.
 fn words(judgement: &Judgement) -> (&'static str, String) {
     let first = judgement.metrics.first().map_or_else(String::new, |view| view.text.clone());
-    match &judgement.verdict {
-        Verdict::Pass => ("Pass", first),
-        Verdict::Fail(failure) => ("Fail", failure.message.clone()),
-        Verdict::NeedMoreData { .. } => ("NeedMoreData", first),
-        Verdict::Inconclusive { .. } => ("Inconclusive", first),
-        Verdict::Error { message, .. } => ("Error", message.clone()),
-    }
+    let message = match &judgement.verdict {
+        Verdict::Fail(failure) => failure.message.clone(),
+        Verdict::Error { message, .. } => message.clone(),
+        Verdict::Pass | Verdict::NeedMoreData { .. } | Verdict::Inconclusive { .. } => first,
+    };
+    (VerdictWord::from(&judgement.verdict).as_str(), message)
 }

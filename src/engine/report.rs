@@ -52,6 +52,19 @@ pub enum VerdictWord {
     Error,
 }
 
+impl VerdictWord {
+    /// The word, as people and `kubectl get` see it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "Pass",
+            Self::Fail => "Fail",
+            Self::NeedMoreData => "NeedMoreData",
+            Self::Inconclusive => "Inconclusive",
+            Self::Error => "Error",
+        }
+    }
+}
+
 /// One condition, as Kubernetes tools know them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

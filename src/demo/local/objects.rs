@@ -6,7 +6,7 @@ use tidegate_engine::plan::Weight;
 use tidegate_engine::state::Revision;
 
 use super::LocalError;
-use crate::sync::{HELD_LABEL, LocalCluster, ObjectRef};
+use crate::sync::{LocalCluster, ObjectRef};
 
 /// Where the application lives.
 pub(super) const NAMESPACE: &str = "shop";
@@ -16,8 +16,6 @@ pub(super) const NAME: &str = "web";
 pub(super) const CANARY: &str = "web-canary";
 /// The label that tells the pods of one revision from the others'.
 pub(super) const REVISION_LABEL: &str = "tidegate.dev/revision";
-/// The label of what a trial holds.
-pub(super) const HELD: &str = HELD_LABEL;
 
 /// A pod template by hash. The first letter is none that Kubernetes uses in its own hashes, so
 /// that the two can never be taken for each other.

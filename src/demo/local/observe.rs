@@ -7,9 +7,10 @@ use tidegate_engine::observed::{
 };
 use tidegate_engine::state::{Revision, State};
 
-use super::objects::{self, HELD, revision_of};
+use super::objects::{self, revision_of};
 use super::{Local, LocalError};
 use crate::demo::processes::Pod;
+use crate::sync::HELD_LABEL;
 
 impl Local {
     /// Facts at one look, with the verdict that the samples gave.
@@ -87,7 +88,7 @@ impl Local {
         });
         let pinned =
             service.as_ref().and_then(objects::selected_revision).map_or(Pinned::All, Pinned::To);
-        let held = service.is_some_and(|service| objects::label(&service, HELD).is_some());
+        let held = service.is_some_and(|service| objects::label(&service, HELD_LABEL).is_some());
         TrafficView { route, pinned, held }
     }
 

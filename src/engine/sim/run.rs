@@ -10,6 +10,7 @@ use crate::effect::Effect;
 use crate::judge::{Judgement, Verdict};
 use crate::observed::{Ask, What};
 use crate::plan::Plan;
+use crate::report::VerdictWord;
 use crate::state::{Phase, Revision, Stage, State};
 use crate::{Decision, Wake, decide, questions};
 
@@ -89,7 +90,7 @@ impl<'a> Sim<'a> {
             committed: start,
             traffic: None,
             decided: None,
-            verdict: UNDECIDED,
+            verdict: VerdictWord::NeedMoreData.as_str(),
             asked_for: Vec::new(),
             timeline: Vec::new(),
             steps: Vec::new(),
@@ -180,7 +181,8 @@ impl<'a> Sim<'a> {
         }
         let id = |state: &State| state.trial.as_ref().map(|trial| trial.id.clone());
         if id(before) != id(&self.state) {
-            (self.traffic, self.decided, self.verdict) = (None, None, UNDECIDED);
+            (self.traffic, self.decided, self.verdict) =
+                (None, None, VerdictWord::NeedMoreData.as_str());
             self.arms.end();
         }
         let ready = |state: &State| state.trial.as_ref().and_then(|trial| trial.ready);
@@ -258,7 +260,7 @@ impl<'a> Sim<'a> {
 
     fn tell_verdict(&mut self, judgement: Option<&Judgement>) {
         let Some(judgement) = judgement else { return };
-        let verdict = name(&judgement.verdict);
+        let verdict = VerdictWord::from(&judgement.verdict).as_str();
         if std::mem::replace(&mut self.verdict, verdict) == verdict {
             return;
         }
@@ -338,18 +340,5 @@ impl<'a> Sim<'a> {
             }
         }
         self.cluster.advance(by);
-    }
-}
-
-/// The name of a verdict that says nothing yet.
-const UNDECIDED: &str = "NeedMoreData";
-
-fn name(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "Pass",
-        Verdict::Fail(_) => "Fail",
-        Verdict::NeedMoreData { .. } => UNDECIDED,
-        Verdict::Inconclusive { .. } => "Inconclusive",
-        Verdict::Error { .. } => "Error",
     }
 }
