@@ -1,0 +1,1 @@
+//! Effects, carried out on a cluster.

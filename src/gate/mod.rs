@@ -1,0 +1,1 @@
+//! What keeps a new template from rolling out by itself.

@@ -1,0 +1,1 @@
+//! Names, labels and raw objects of the cluster: what looking and acting agree on.

@@ -1,0 +1,1 @@
+//! Programs, pinned, in a cache.

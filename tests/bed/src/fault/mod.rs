@@ -1,0 +1,1 @@
+//! A numbering proxy.

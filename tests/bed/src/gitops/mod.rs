@@ -1,0 +1,1 @@
+//! A forge, and the engines that follow it.

@@ -1,0 +1,3 @@
+//! Stories on the test bed: a real cluster.
+
+fn main() {}
