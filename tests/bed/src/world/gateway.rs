@@ -134,7 +134,7 @@ pub(super) async fn programmed(kube: &Client) -> Result<()> {
     let resource = ApiResource::from_gvk(&kind);
     let gateways: Api<DynamicObject> =
         Api::namespaced_with(kube.clone(), "projectcontour", &resource);
-    eventually("the Gateway is programmed", Duration::from_secs(60), async || {
+    eventually("the Gateway is programmed", Duration::from_mins(1), async || {
         let gateway = gateways.get("contour").await?;
         let conditions = gateway.data["status"]["conditions"].as_array();
         let is = |condition: &serde_json::Value| {

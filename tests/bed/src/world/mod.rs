@@ -49,7 +49,7 @@ use control_plane::Identities;
 /// What a world consists of.
 #[derive(Debug, Clone)]
 pub struct WorldOptions {
-    /// Whether the cluster has MutatingAdmissionPolicy (Kubernetes 1.36 and later).
+    /// Whether the cluster has `MutatingAdmissionPolicy` (Kubernetes 1.36 and later).
     pub policy_api: bool,
 }
 
@@ -220,7 +220,7 @@ impl World {
         &self.servers.api_server
     }
 
-    /// Starts the API server again, with or without MutatingAdmissionPolicy. Objects stay.
+    /// Starts the API server again, with or without `MutatingAdmissionPolicy`. Objects stay.
     ///
     /// # Errors
     /// Fails when it does not become ready.
