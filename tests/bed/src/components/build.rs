@@ -12,11 +12,7 @@ use super::run::Teller;
 use super::wheel;
 
 /// Makes components, and first the toolchains they need.
-pub(super) fn all(
-    cache: &Cache,
-    missing: &[&'static Recipe],
-    lock: &Lock,
-) -> anyhow::Result<()> {
+pub(super) fn all(cache: &Cache, missing: &[&'static Recipe], lock: &Lock) -> anyhow::Result<()> {
     let plan = plan(missing, |recipe| match &recipe.source {
         Source::Go(build) => golang::missing_toolchain(cache, build),
         Source::Wheel(_) | Source::Toolchain(_) => None,
@@ -38,7 +34,7 @@ pub(super) fn all(
 }
 
 /// Each toolchain stands once, before the first component that needs it.
-fn plan(
+pub(super) fn plan(
     missing: &[&'static Recipe],
     toolchain: impl Fn(&Recipe) -> Option<&'static Recipe>,
 ) -> Vec<&'static Recipe> {
@@ -53,12 +49,7 @@ fn plan(
     plan
 }
 
-fn one(
-    cache: &Cache,
-    recipe: &Recipe,
-    lock: &Lock,
-    teller: &mut Teller,
-) -> anyhow::Result<()> {
+fn one(cache: &Cache, recipe: &Recipe, lock: &Lock, teller: &mut Teller) -> anyhow::Result<()> {
     let stage = cache.stage(recipe, lock)?;
     let (made, work) = (stage.join("made"), stage.join("work"));
     for folder in [&made, &work] {
@@ -73,7 +64,7 @@ fn one(
         }
         Source::Go(build) => {
             let site = Site { cache, made: &made, work: &work, log: &log };
-            golang::build(build, &site, teller)?;
+            golang::build(recipe, build, &site, teller)?;
         }
     }
     cache.finish(recipe, &made, lock)

@@ -112,7 +112,8 @@ impl Cache {
             }
         }
         for path in recipe.folders.iter().map(|(_, path)| path) {
-            let empty = fs::read_dir(made.join(path)).map_or(true, |mut files| files.next().is_none());
+            let empty =
+                fs::read_dir(made.join(path)).map_or(true, |mut files| files.next().is_none());
             if empty {
                 bail!("{} {} has nothing in {path} after its build", recipe.name, recipe.version);
             }

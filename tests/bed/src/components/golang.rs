@@ -42,7 +42,12 @@ struct Downloaded {
 }
 
 /// Builds the programs of a component and keeps the files that belong to them.
-pub(super) fn build(build: &GoBuild, site: &Site, teller: &mut Teller) -> anyhow::Result<()> {
+pub(super) fn build(
+    recipe: &Recipe,
+    build: &GoBuild,
+    site: &Site,
+    teller: &mut Teller,
+) -> anyhow::Result<()> {
     if build.cgo {
         host::cc()?;
     }
@@ -57,8 +62,13 @@ pub(super) fn build(build: &GoBuild, site: &Site, teller: &mut Teller) -> anyhow
     if let Some(amended) = &build.amended {
         amend(amended, &root, site, teller)?;
     }
-    let out = site.made.join("bin");
-    fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    let bin = site.made.join("bin");
+    fs::create_dir_all(&bin).with_context(|| format!("cannot make {}", bin.display()))?;
+    // A package alone would be named after its folder, such as `cmd`.
+    let out = match recipe.programs {
+        [(_, path)] => site.made.join(path),
+        _ => bin,
+    };
     let mut command = go(&root, site);
     command
         .args(["build", "-trimpath", "-buildvcs=false", "-ldflags", build.ldflags])
@@ -156,12 +166,7 @@ fn download(
 }
 
 /// Lays a writable copy of a module beside our `go.mod` and adds the files it lacks.
-fn amend(
-    amended: &Amended,
-    root: &Path,
-    site: &Site,
-    teller: &mut Teller,
-) -> anyhow::Result<()> {
+fn amend(amended: &Amended, root: &Path, site: &Site, teller: &mut Teller) -> anyhow::Result<()> {
     let Amended { module, sum, folder, files } = amended;
     let found = download(root, module, site, teller)?;
     if found.sum != *sum {

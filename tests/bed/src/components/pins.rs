@@ -50,7 +50,7 @@ macro_rules! plain {
     };
 }
 
-/// The Go that builds all but Argo CD.
+/// The Go that builds everything.
 static GO: Recipe = Recipe {
     name: "go",
     version: "1.26.8",
@@ -60,22 +60,6 @@ static GO: Recipe = Recipe {
         file: Pinned {
             name: "v0.0.1-go1.26.8.linux-amd64.zip",
             sha256: "30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7",
-        },
-    }),
-    programs: &[],
-    folders: &[],
-};
-
-/// The Go that Argo CD asks for.
-static GO_NEXT: Recipe = Recipe {
-    name: "go",
-    version: "1.27.4",
-    tier: Tier::All,
-    source: Source::Toolchain(Toolchain {
-        release: "go1.27.4",
-        file: Pinned {
-            name: "v0.0.1-go1.27.4.linux-amd64.zip",
-            sha256: "7ecd542f86ccbbb5017de33ac529872bc48c71f4edb658d63a18d2206f482b9b",
         },
     }),
     programs: &[],
@@ -172,7 +156,7 @@ static ETCD: Recipe = Recipe {
     version: "3.7.3",
     tier: Tier::Smoke,
     source: Source::Go(plain!("etcd", "go.etcd.io/etcd/server/v3", &[])),
-    programs: &[(Program::Etcd, "bin/server")],
+    programs: &[(Program::Etcd, "bin/etcd")],
     folders: &[],
 };
 
@@ -299,29 +283,23 @@ static FLUX_KUSTOMIZE: Recipe = Recipe {
     folders: &[(Folder::FluxKustomizeCrds, "crds")],
 };
 
+// Later ones need a part of themselves as a module that is not on every module proxy.
 static ARGO_CD: Recipe = Recipe {
     name: "argocd",
-    version: "3.6.1",
+    version: "3.2.12",
     tier: Tier::All,
-    source: Source::Go(GoBuild {
-        toolchain: &GO_NEXT,
-        ..plain!(
-            "argocd",
-            "github.com/argoproj/argo-cd/v3/cmd",
-            &[
-                Kept {
-                    module: "github.com/argoproj/argo-cd/v3",
-                    from: "manifests/crds",
-                    to: "crds",
-                },
-                Kept {
-                    module: "github.com/argoproj/argo-cd/v3",
-                    from: "hack/git-verify-wrapper.sh",
-                    to: "hack/git-verify-wrapper.sh",
-                },
-            ]
-        )
-    }),
-    programs: &[(Program::ArgoCd, "bin/cmd")],
+    source: Source::Go(plain!(
+        "argocd",
+        "github.com/argoproj/argo-cd/v3/cmd",
+        &[
+            Kept { module: "github.com/argoproj/argo-cd/v3", from: "manifests/crds", to: "crds" },
+            Kept {
+                module: "github.com/argoproj/argo-cd/v3",
+                from: "hack/git-verify-wrapper.sh",
+                to: "hack/git-verify-wrapper.sh",
+            },
+        ]
+    )),
+    programs: &[(Program::ArgoCd, "bin/argocd")],
     folders: &[(Folder::ArgoCdCrds, "crds"), (Folder::ArgoCdHack, "hack")],
 };

@@ -56,8 +56,8 @@ pub(super) fn zip(
     executable: impl Fn(&str) -> bool,
 ) -> anyhow::Result<()> {
     let context = || format!("cannot read the archive {}", archive.display());
-    let mut zip = ZipArchive::new(File::open(archive).with_context(context)?)
-        .with_context(context)?;
+    let mut zip =
+        ZipArchive::new(File::open(archive).with_context(context)?).with_context(context)?;
     let mut found = false;
     for index in 0..zip.len() {
         let mut member = zip.by_index(index).with_context(context)?;
