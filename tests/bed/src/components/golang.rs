@@ -88,15 +88,14 @@ pub(super) fn toolchain(
     teller: &mut Teller,
 ) -> anyhow::Result<()> {
     let version = format!("v0.0.1-{}.linux-amd64", wanted.release);
-    let zip = match mirror::find(&wanted.file, site.work, teller)? {
-        Some(file) => file,
-        None => {
-            let root = any_go(site, teller)
-                .with_context(|| format!("{} cannot be fetched", wanted.release))?;
-            let zip = download(&root, &format!("{TOOLCHAIN}@{version}"), site, teller)?.zip;
-            unpack::check(&zip, &wanted.file)?;
-            zip
-        }
+    let zip = if let Some(file) = mirror::find(&wanted.file, site.work, teller)? {
+        file
+    } else {
+        let root =
+            any_go(site, teller).with_context(|| format!("no way to fetch {}", wanted.release))?;
+        let zip = download(&root, &format!("{TOOLCHAIN}@{version}"), site, teller)?.zip;
+        unpack::check(&zip, &wanted.file)?;
+        zip
     };
     unpack::zip(&zip, &format!("{TOOLCHAIN}@{version}/"), &site.made.join("go"), |path| {
         path.starts_with("bin/") || path.starts_with("pkg/tool/")

@@ -64,7 +64,7 @@ fn download(address: &str, to: &Path, teller: &mut Teller) -> anyhow::Result<boo
     });
     let client = Client::builder()
         .connect_timeout(Duration::from_secs(10))
-        .timeout(Duration::from_secs(600))
+        .timeout(Duration::from_mins(10))
         .build()
         .context("cannot set up HTTP")?;
     let mut last = None;

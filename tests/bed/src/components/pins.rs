@@ -4,7 +4,7 @@
 use super::recipe::{Amended, GoBuild, Kept, Pinned, Recipe, Source, Toolchain, Wheel};
 use super::{Folder, Program, Tier};
 
-/// The components of a tier, in the order in which they are made: the long builds last, so that
+/// The components of a tier, in the order in which they are made: downloads first, so that
 /// a missing client is noticed early.
 pub(super) fn recipes(tier: Tier) -> impl Iterator<Item = &'static Recipe> {
     RECIPES.iter().copied().filter(move |recipe| recipe.tier <= tier)
@@ -14,13 +14,13 @@ const RECIPES: [&Recipe; 12] = [
     &ENVOY,
     &REDIS,
     &ETCD,
-    &ALERTMANAGER,
     &CONTOUR,
     &KUBERNETES,
     &GITEA,
-    &PROMETHEUS,
     &FLUX_SOURCE,
     &FLUX_KUSTOMIZE,
+    &ALERTMANAGER,
+    &PROMETHEUS,
     &KWOK,
     &ARGO_CD,
 ];
@@ -189,11 +189,10 @@ static PROMETHEUS: Recipe = Recipe {
     name: "prometheus",
     version: "0.315.0",
     tier: Tier::Smoke,
-    source: Source::Go(plain!(
-        "prometheus",
-        "github.com/prometheus/prometheus/cmd/prometheus",
-        &[]
-    )),
+    source: Source::Go(GoBuild {
+        ldflags: "-s -w -X github.com/prometheus/common/version.Version=3.15.0",
+        ..plain!("prometheus", "github.com/prometheus/prometheus/cmd/prometheus", &[])
+    }),
     programs: &[(Program::Prometheus, "bin/prometheus")],
     folders: &[],
 };
@@ -203,6 +202,7 @@ static ALERTMANAGER: Recipe = Recipe {
     version: "0.34.2",
     tier: Tier::Smoke,
     source: Source::Go(GoBuild {
+        ldflags: "-s -w -X github.com/prometheus/common/version.Version=0.34.2",
         // The published module lacks the web pages that it embeds.
         amended: Some(Amended {
             module: "github.com/prometheus/alertmanager@v0.34.2",
@@ -233,6 +233,7 @@ static GITEA: Recipe = Recipe {
     version: "1.25.4",
     tier: Tier::Smoke,
     source: Source::Go(GoBuild {
+        ldflags: "-s -w -X main.Version=1.25.4",
         tags: "sqlite sqlite_unlock_notify",
         cgo: true,
         ..plain!(
@@ -288,18 +289,25 @@ static ARGO_CD: Recipe = Recipe {
     name: "argocd",
     version: "3.2.12",
     tier: Tier::All,
-    source: Source::Go(plain!(
-        "argocd",
-        "github.com/argoproj/argo-cd/v3/cmd",
-        &[
-            Kept { module: "github.com/argoproj/argo-cd/v3", from: "manifests/crds", to: "crds" },
-            Kept {
-                module: "github.com/argoproj/argo-cd/v3",
-                from: "hack/git-verify-wrapper.sh",
-                to: "hack/git-verify-wrapper.sh",
-            },
-        ]
-    )),
+    source: Source::Go(GoBuild {
+        ldflags: "-s -w -X github.com/argoproj/argo-cd/v3/common.version=3.2.12",
+        ..plain!(
+            "argocd",
+            "github.com/argoproj/argo-cd/v3/cmd",
+            &[
+                Kept {
+                    module: "github.com/argoproj/argo-cd/v3",
+                    from: "manifests/crds",
+                    to: "crds"
+                },
+                Kept {
+                    module: "github.com/argoproj/argo-cd/v3",
+                    from: "hack/git-verify-wrapper.sh",
+                    to: "hack/git-verify-wrapper.sh",
+                },
+            ]
+        )
+    }),
     programs: &[(Program::ArgoCd, "bin/argocd")],
     folders: &[(Folder::ArgoCdCrds, "crds"), (Folder::ArgoCdHack, "hack")],
 };
