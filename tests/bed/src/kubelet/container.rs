@@ -22,7 +22,6 @@ use super::status::{restart_policy, restarts};
 const REFUSED: Duration = Duration::from_secs(1);
 
 /// Runs one container of a pod.
-#[derive(Debug)]
 pub(super) struct Runner {
     pub(super) pod: Arc<Handle>,
     /// Its place in the pod's record.

@@ -17,7 +17,7 @@ pub(super) struct Events(mpsc::Sender<(ObjectReference, Event)>);
 
 impl Events {
     /// The way in, and the task that writes what comes through it.
-    pub(super) fn new(kube: Client, node: &str) -> (Self, impl Future<Output = ()> + Send) {
+    pub(super) fn new(kube: Client, node: &str) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, mut receiver) = mpsc::channel::<(ObjectReference, Event)>(QUEUE);
         let reporter = Reporter { controller: "kubelet".into(), instance: Some(node.into()) };
         let recorder = Recorder::new(kube, reporter);

@@ -24,7 +24,6 @@ use super::status::{self, Condition};
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What all pods of a node share.
-#[derive(Debug)]
 pub(super) struct Host {
     pub(super) kube: Client,
     pub(super) address: String,
@@ -62,7 +61,6 @@ struct Written {
 }
 
 /// A pod of this kubelet.
-#[derive(Debug)]
 pub(super) struct Handle {
     pub(super) host: Arc<Host>,
     /// As the API server showed it last.
@@ -200,12 +198,8 @@ impl Handle {
             }
             // The uid keeps a new pod of the same name from getting the status of the old one.
             let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
-            let request = self.api().patch_status(
-                &pod.name_any(),
-                &PatchParams::default(),
-                &Patch::Strategic(&patch),
-            );
-            match request.await {
+            let (params, patch) = (PatchParams::default(), Patch::Strategic(&patch));
+            match self.api().patch_status(&pod.name_any(), &params, &patch).await {
                 Ok(answer) => {
                     *written =
                         Written { status: Some(status), conditions, version: version(&answer) };

@@ -82,7 +82,6 @@ impl KubeletOptions {
 }
 
 /// Runs the pods of its nodes. Dropping it kills all their processes at once.
-#[derive(Debug)]
 pub struct Kubelet {
     kube: Client,
     options: KubeletOptions,
