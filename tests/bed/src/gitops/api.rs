@@ -39,16 +39,6 @@ impl Api {
         (&self.user, &self.password)
     }
 
-    /// Whether the forge answers at all.
-    pub(super) async fn answers(&self) -> anyhow::Result<()> {
-        let url = format!("{}/version", self.base);
-        let answer = self.http.get(&url).send().await?;
-        if !answer.status().is_success() {
-            bail!("{url} answered {}", answer.status());
-        }
-        Ok(())
-    }
-
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         let (status, text) = self.send(Method::GET, path, None).await?;
         json(Method::GET, path, status, &text)
@@ -103,11 +93,7 @@ impl Api {
 pub(super) fn client() -> anyhow::Result<reqwest::Client> {
     // Fails only when a provider is installed already, which is what is wanted.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .no_proxy()
-        .timeout(REQUEST_TIMEOUT)
-        .build()
-        .context("an HTTP client")
+    reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build().context("an HTTP client")
 }
 
 /// The answer's JSON; an empty answer is `null`.

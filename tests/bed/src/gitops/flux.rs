@@ -1,10 +1,6 @@
 //! Flux: the source-controller fetches, the kustomize-controller applies.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use kube::Client;
@@ -16,7 +12,7 @@ use super::{
 };
 use crate::{
     components::{Components, Folder, Program},
-    world::{Daemon, apply_definitions, eventually},
+    world::{Launch, Ready, Server, apply_definitions},
 };
 
 /// Where Flux lives, as in every installation of it.
@@ -27,9 +23,6 @@ const KUSTOMIZE: &str = "kustomize-controller";
 
 /// The artifact server, from which the kustomize-controller downloads.
 const ARTIFACTS: &str = "127.0.0.1:9790";
-
-/// Both controllers are ready within two seconds on an idle machine.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often a Kustomization looks whether what it depends on has become ready. People run 30 s;
 /// the answer is the same, a test only gets it sooner.
@@ -63,21 +56,22 @@ impl FluxPrograms {
 /// Two running controllers; they end with this value.
 pub struct Flux {
     kube: Client,
-    source: Running,
-    kustomize: Running,
+    source: Server,
+    kustomize: Server,
 }
 
 impl Flux {
-    /// Installs Flux's kinds and starts its controllers, with data and logs in `folder`.
+    /// Installs Flux's kinds and starts its controllers, with data in `data` and logs in `logs`.
     ///
     /// `kubeconfig` is the administrator's; each controller gets one of its own.
     pub async fn start(
         components: &Components,
         kube: Client,
         kubeconfig: &Path,
-        folder: &Path,
+        data: &Path,
+        logs: &Path,
     ) -> anyhow::Result<Self> {
-        Self::launch(&FluxPrograms::of(components), kube, kubeconfig, folder).await
+        Self::launch(&FluxPrograms::of(components), kube, kubeconfig, data, logs).await
     }
 
     /// Like [`Flux::start`], with programs from elsewhere.
@@ -85,38 +79,33 @@ impl Flux {
         programs: &FluxPrograms,
         kube: Client,
         kubeconfig: &Path,
-        folder: &Path,
+        data: &Path,
+        logs: &Path,
     ) -> anyhow::Result<Self> {
-        let folder = folder.join("flux");
+        let data = data.join("flux");
         for part in ["tmp", "artifacts"] {
-            std::fs::create_dir_all(folder.join(part))
-                .with_context(|| format!("Flux's folder {}", folder.display()))?;
+            std::fs::create_dir_all(data.join(part))
+                .with_context(|| format!("Flux's folder {}", data.display()))?;
         }
         account::namespace(&kube, NAMESPACE).await?;
-        let account = |name| account::administrator(&kube, NAMESPACE, name, kubeconfig, &folder);
+        let account = |name| account::administrator(&kube, NAMESPACE, name, kubeconfig, &data);
         let (source_config, kustomize_config, (), ()) = tokio::try_join!(
             account(SOURCE),
             account(KUSTOMIZE),
             apply_definitions(&kube, &programs.source_crds),
             apply_definitions(&kube, &programs.kustomize_crds),
         )?;
-        let source = Controller {
-            name: SOURCE,
-            program: programs.source.clone(),
-            kubeconfig: source_config,
-            arguments: source_arguments(&folder),
-            health: "127.0.0.1:9440",
-            folder: folder.clone(),
-        };
-        let kustomize = Controller {
-            name: KUSTOMIZE,
-            program: programs.kustomize.clone(),
-            kubeconfig: kustomize_config,
-            arguments: kustomize_arguments(),
-            health: "127.0.0.1:9444",
-            folder,
-        };
-        let (source, kustomize) = tokio::try_join!(source.start(), kustomize.start())?;
+        let source = controller(SOURCE, &programs.source, &source_config, &data)
+            .path("--storage-path=", &data.join("artifacts"))
+            .arg(format!("--storage-addr={ARTIFACTS}"))
+            .arg(format!("--storage-adv-addr={ARTIFACTS}"))
+            .args(&["--health-addr=127.0.0.1:9440", "--metrics-addr=127.0.0.1:9441"]);
+        let kustomize = controller(KUSTOMIZE, &programs.kustomize, &kustomize_config, &data)
+            .args(&["--health-addr=127.0.0.1:9444", "--metrics-addr=127.0.0.1:9445"])
+            .arg(DEPENDENCY_INTERVAL);
+        let source = Server::launch(source, logs, ready("127.0.0.1:9440"))?;
+        let kustomize = Server::launch(kustomize, logs, ready("127.0.0.1:9444"))?;
+        tokio::try_join!(source.ready(), kustomize.ready())?;
         Ok(Self { kube, source, kustomize })
     }
 
@@ -140,88 +129,26 @@ impl Flux {
         Following::existing(&self.kube, namespace, name)
     }
 
-    /// Ends the source-controller as a power cut does.
-    pub fn kill_source(&mut self) {
-        self.source.daemon.kill();
+    /// The source-controller, to be killed and started again.
+    pub fn source(&self) -> &Server {
+        &self.source
     }
 
-    /// Ends the kustomize-controller as a power cut does.
-    pub fn kill_kustomize(&mut self) {
-        self.kustomize.daemon.kill();
-    }
-
-    /// Starts again whichever controller does not run.
-    pub async fn start_again(&mut self) -> anyhow::Result<()> {
-        for running in [&mut self.source, &mut self.kustomize] {
-            if running.daemon.has_exited().is_some() {
-                *running = running.controller.clone().start().await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The processes (source, kustomize), for tests that count their memory.
-    pub fn pids(&self) -> [u32; 2] {
-        [self.source.daemon.pid(), self.kustomize.daemon.pid()]
+    /// The kustomize-controller, to be killed and started again.
+    pub fn kustomize(&self) -> &Server {
+        &self.kustomize
     }
 }
 
-/// How one controller is started.
-#[derive(Clone, Debug)]
-struct Controller {
-    name: &'static str,
-    program: PathBuf,
-    kubeconfig: PathBuf,
-    arguments: Vec<String>,
-    health: &'static str,
-    folder: PathBuf,
+fn controller(name: &'static str, program: &Path, kubeconfig: &Path, data: &Path) -> Launch {
+    Launch::new(name, program.to_owned())
+        .env("HOME", data)
+        .env("TMPDIR", data.join("tmp"))
+        .env("KUBECONFIG", kubeconfig)
+        .env("RUNTIME_NAMESPACE", NAMESPACE)
+        .args(&["--events-addr=", "--enable-leader-election=false"])
 }
 
-struct Running {
-    controller: Controller,
-    daemon: Daemon,
-}
-
-impl Controller {
-    async fn start(self) -> anyhow::Result<Running> {
-        let mut command = Command::new(&self.program);
-        command
-            .env_clear()
-            .env("HOME", &self.folder)
-            .env("TMPDIR", self.folder.join("tmp"))
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("RUNTIME_NAMESPACE", NAMESPACE)
-            .args(&self.arguments)
-            .args(["--events-addr=", "--enable-leader-election=false"])
-            .arg(format!("--health-addr={}", self.health))
-            .current_dir(&self.folder);
-        let mut daemon = Daemon::start(self.name, &self.folder, command)?;
-        let http = super::api::client()?;
-        let url = format!("http://{}/readyz", self.health);
-        let ready = eventually(&format!("{} is ready", self.name), START_TIMEOUT, async || {
-            if daemon.has_exited().is_some() {
-                return Ok(Some(false));
-            }
-            let answer = http.get(&url).send().await?;
-            Ok(answer.status().is_success().then_some(true))
-        })
-        .await?;
-        if !ready {
-            daemon.still_runs()?;
-        }
-        Ok(Running { controller: self, daemon })
-    }
-}
-
-fn source_arguments(folder: &Path) -> Vec<String> {
-    vec![
-        format!("--storage-path={}", folder.join("artifacts").display()),
-        format!("--storage-addr={ARTIFACTS}"),
-        format!("--storage-adv-addr={ARTIFACTS}"),
-        "--metrics-addr=127.0.0.1:9441".to_owned(),
-    ]
-}
-
-fn kustomize_arguments() -> Vec<String> {
-    vec![DEPENDENCY_INTERVAL.to_owned(), "--metrics-addr=127.0.0.1:9445".to_owned()]
+fn ready(address: &str) -> Ready {
+    Ready::Http(format!("http://{address}/readyz"))
 }

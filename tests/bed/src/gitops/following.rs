@@ -286,9 +286,8 @@ fn status(generation: Option<i64>, data: &Value) -> FluxStatus {
     let status = &data["status"];
     let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
-    let text = |field: &str| {
-        ready.and_then(|ready| ready[field].as_str()).unwrap_or_default().to_owned()
-    };
+    let text =
+        |field: &str| ready.and_then(|ready| ready[field].as_str()).unwrap_or_default().to_owned();
     FluxStatus {
         observed: generation.is_some() && status["observedGeneration"].as_i64() == generation,
         ready: match text("status").as_str() {

@@ -3,7 +3,6 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::{
     components::{Components, Folder, Program},
-    world::{Daemon, eventually},
+    world::{Launch, Ready, Server},
 };
 
 /// Owns the repositories; people's commits are made through this account.
@@ -26,9 +25,6 @@ pub(super) const OWNER: &str = "platform";
 const BOT: &str = "tidegate";
 /// Reachable from within the run's own namespaces only.
 const PASSWORD: &str = "forge-of-the-test-bed";
-
-/// Gitea starts in about a second; a machine that builds beside it needs more.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The programs and folders the forge is made of.
 #[derive(Clone, Debug)]
@@ -57,46 +53,43 @@ pub struct Forge {
     owner: Api,
     bot: Credentials,
     folder: PathBuf,
-    programs: ForgePrograms,
-    daemon: Daemon,
+    git: PathBuf,
+    server: Server,
 }
 
 impl Forge {
-    /// Starts the forge with its data and log in `folder`, and creates its users.
+    /// Starts the forge with its data in `data` and its log in `logs`, and creates its users.
     ///
     /// The owner of all repositories is `platform`; the user `tidegate` is a collaborator who may
     /// write, see [`Forge::bot`].
-    pub async fn start(components: &Components, folder: &Path) -> anyhow::Result<Self> {
-        Self::launch(ForgePrograms::of(components), folder, ForgeOptions::default()).await
+    pub async fn start(components: &Components, data: &Path, logs: &Path) -> anyhow::Result<Self> {
+        let programs = ForgePrograms::of(components);
+        Self::launch(programs, data, logs, ForgeOptions::default()).await
     }
 
     /// Like [`Forge::start`], with every choice open.
     pub async fn launch(
         programs: ForgePrograms,
-        folder: &Path,
+        data: &Path,
+        logs: &Path,
         options: ForgeOptions,
     ) -> anyhow::Result<Self> {
-        let folder = folder.join("forge");
+        let folder = data.join("forge");
         std::fs::create_dir_all(folder.join("home"))
             .with_context(|| format!("the forge's folder {}", folder.display()))?;
         let settings = folder.join("app.ini");
         std::fs::write(&settings, app_ini(&folder, &programs.static_root, options))
             .with_context(|| format!("the forge's settings {}", settings.display()))?;
 
-        let mut command = gitea(&programs, &folder)?;
-        command.arg("web").arg("--config").arg(&settings);
-        let daemon = Daemon::start("gitea", &folder, command)?;
+        let gitea = gitea(&programs, &folder)?;
+        let web = gitea.clone().arg("web").arg("--config").arg(&settings);
+        let ready = Ready::Http(format!("http://{ADDRESS}/api/v1/version"));
+        let server = Server::launch(web, logs, ready)?;
+        server.ready().await?;
         let owner = Api::new(&format!("http://{ADDRESS}"), OWNER, PASSWORD)?;
-        let mut forge = Self {
-            bot: Credentials { user: BOT.to_owned(), token: String::new() },
-            owner,
-            folder,
-            programs,
-            daemon,
-        };
-        forge.wait_until_it_answers().await?;
-        forge.create_users().await?;
-        Ok(forge)
+        create_owner(gitea.command().arg("--config").arg(&settings))?;
+        let bot = create_bot(&owner).await?;
+        Ok(Self { owner, bot, folder, git: programs.git, server })
     }
 
     /// `http://host:port` of the forge.
@@ -125,98 +118,64 @@ impl Forge {
             self.url(),
             self.owner.clone(),
             self.bot(),
-            self.programs.git.clone(),
+            self.git.clone(),
             self.folder.join("repositories"),
         );
         repository.invite(BOT).await?;
         Ok(repository)
     }
 
-    /// Ends the forge as a power cut does.
-    pub fn kill(&mut self) {
-        self.daemon.kill();
-    }
-
-    /// Starts a killed forge again, on the data it left.
-    pub async fn start_again(&mut self) -> anyhow::Result<()> {
-        let mut command = gitea(&self.programs, &self.folder)?;
-        command.arg("web").arg("--config").arg(self.folder.join("app.ini"));
-        self.daemon = Daemon::start("gitea", &self.folder, command)?;
-        self.wait_until_it_answers().await
-    }
-
-    /// The process, for tests that count its memory.
-    pub fn pid(&self) -> u32 {
-        self.daemon.pid()
-    }
-
-    async fn wait_until_it_answers(&mut self) -> anyhow::Result<()> {
-        let (daemon, api) = (&mut self.daemon, &self.owner);
-        let up = eventually("the forge answers", START_TIMEOUT, async || {
-            if daemon.has_exited().is_some() {
-                return Ok(Some(false));
-            }
-            api.answers().await.map(|()| Some(true))
-        })
-        .await?;
-        if up { Ok(()) } else { self.daemon.still_runs() }
-    }
-
-    async fn create_users(&mut self) -> anyhow::Result<()> {
-        self.create_owner()?;
-        let body = json!({
-            "username": BOT,
-            "email": format!("{BOT}@example.com"),
-            "password": PASSWORD,
-            "must_change_password": false,
-        });
-        self.owner.post("/admin/users", &body).await.context("creating the product's user")?;
-        let body = json!({ "name": "write", "scopes": ["write:repository", "read:user"] });
-        let token = self
-            .owner
-            .as_user(BOT, PASSWORD)
-            .post(&format!("/users/{BOT}/tokens"), &body)
-            .await
-            .context("creating the product's token")?;
-        let token = token["sha1"].as_str().context("the new token has no `sha1`")?;
-        token.clone_into(&mut self.bot.token);
-        Ok(())
-    }
-
-    /// The first user cannot be made through the API.
-    fn create_owner(&self) -> anyhow::Result<()> {
-        let output = gitea(&self.programs, &self.folder)?
-            .args(["admin", "user", "create", "--admin", "--must-change-password=false"])
-            .args(["--username", OWNER, "--password", PASSWORD])
-            .args(["--email", "platform@example.com", "--config"])
-            .arg(self.folder.join("app.ini"))
-            .stdin(Stdio::null())
-            .output()
-            .context("running gitea admin user create")?;
-        if !output.status.success() {
-            bail!(
-                "gitea admin user create ended with {}: {}{}",
-                output.status,
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
-        Ok(())
+    /// The process, to be killed and started again.
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 }
 
-/// Gitea with an environment of its own: the host's proxies, Git settings and `GITEA_*` variables
-/// are not part of the test.
-fn gitea(programs: &ForgePrograms, folder: &Path) -> anyhow::Result<Command> {
+async fn create_bot(owner: &Api) -> anyhow::Result<Credentials> {
+    let body = json!({
+        "username": BOT,
+        "email": format!("{BOT}@example.com"),
+        "password": PASSWORD,
+        "must_change_password": false,
+    });
+    owner.post("/admin/users", &body).await.context("creating the product's user")?;
+    let body = json!({ "name": "write", "scopes": ["write:repository", "read:user"] });
+    let token = owner
+        .as_user(BOT, PASSWORD)
+        .post(&format!("/users/{BOT}/tokens"), &body)
+        .await
+        .context("creating the product's token")?;
+    let token = token["sha1"].as_str().context("the new token has no `sha1`")?;
+    Ok(Credentials { user: BOT.to_owned(), token: token.to_owned() })
+}
+
+/// The first user cannot be made through the API.
+fn create_owner(gitea: &mut Command) -> anyhow::Result<()> {
+    let output = gitea
+        .args(["admin", "user", "create", "--admin", "--must-change-password=false"])
+        .args(["--username", OWNER, "--password", PASSWORD])
+        .args(["--email", "platform@example.com"])
+        .stdin(Stdio::null())
+        .output()
+        .context("running gitea admin user create")?;
+    if !output.status.success() {
+        bail!(
+            "gitea admin user create ended with {}: {}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
+}
+
+/// Gitea with folders and Git settings of its own.
+fn gitea(programs: &ForgePrograms, folder: &Path) -> anyhow::Result<Launch> {
     let git = programs.git.parent().context("the path of git has no folder")?;
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", git.display());
-    let mut command = Command::new(&programs.gitea);
-    command
-        .env_clear()
+    Ok(Launch::new("gitea", programs.gitea.clone())
         .env("PATH", path)
         .env("HOME", folder.join("home"))
         .env("GITEA_WORK_DIR", folder)
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .current_dir(folder);
-    Ok(command)
+        .env("GIT_CONFIG_NOSYSTEM", "1"))
 }

@@ -6,6 +6,8 @@
 //! | [`repository`] | one repository of the forge: commits, history, refusals |
 //! | [`flux`] | Flux's source-controller and kustomize-controller |
 //! | [`following`] | one Git repository and one Kustomization that Flux keeps |
+//! | [`argocd`] | Argo CD's application controller and repo server |
+//! | [`application`] | one path of a repository that Argo CD keeps |
 //!
 //! All of them are the real programs, with the settings people run them with; only what would
 //! slow a test down without changing what is tested (leader election, passwords that are
@@ -13,6 +15,9 @@
 
 mod account;
 mod api;
+pub mod application;
+pub mod argocd;
+mod argocd_settings;
 pub mod flux;
 pub mod following;
 pub mod forge;
@@ -20,6 +25,8 @@ mod forge_settings;
 mod objects;
 pub mod repository;
 
+pub use application::{Application, ApplicationHealth, ApplicationStatus, ArgoOptions};
+pub use argocd::{ArgoCd, ArgoPrograms};
 pub use flux::{Flux, FluxPrograms};
 pub use following::{FluxOptions, FluxStatus, Following};
 pub use forge::{Forge, ForgeOptions, ForgePrograms};
