@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use tidegate_testbed::{
-    gitops::{FluxOptions, Repository},
+    gitops::{FluxOptions, FluxStatus, Repository},
     world::World,
 };
 
@@ -65,17 +65,32 @@ pub async fn a_commit_is_applied_and_pruned(world: &World) -> Result<()> {
     nothing_more_is_written(&maps).await
 }
 
-/// Under `wait: true` a Deployment that never becomes ready fails its revision: it counts as
-/// attempted, while the good one still counts as applied.
-pub async fn a_wait_reports_what_never_becomes_ready(world: &World) -> Result<()> {
+/// Under `wait: true` a Deployment that is not ready in time fails its revision: it counts as
+/// attempted, while the good one still counts as applied. Takes the 30 s that are Flux's minimum.
+pub async fn a_wait_reports_what_is_not_ready_in_time(world: &World) -> Result<()> {
+    let stuck = "progressDeadlineSeconds: 600";
+    let message = a_stuck_deployment_fails_its_revision(world, stuck).await?;
+    ensure!(message.contains("timeout waiting for"), "{message}");
+    Ok(())
+}
+
+/// A Deployment that says itself that it does not progress fails its revision early.
+pub async fn a_wait_reports_what_has_given_up(world: &World) -> Result<()> {
+    let stuck = "progressDeadlineSeconds: 2";
+    let message = a_stuck_deployment_fails_its_revision(world, stuck).await?;
+    ensure!(message.contains("failed early"), "{message}");
+    Ok(())
+}
+
+async fn a_stuck_deployment_fails_its_revision(world: &World, deadline: &str) -> Result<String> {
     let namespace = world.namespace("gitops").await?;
     let repository = world.forge().repository(&namespace).await?;
     let good = commit_map(&repository, &namespace, "shop", "hello").await?;
-    let options = FluxOptions { timeout: Some(Duration::from_secs(5)), ..FluxOptions::waiting() };
+    let options = FluxOptions { timeout: Some(Duration::from_secs(30)), ..FluxOptions::waiting() };
     let shop = world.flux().follow(&namespace, "shop", &repository, "./shop", options).await?;
     shop.wait_ready(&good, SOON).await?;
 
-    let stuck = deployment_that_is_never_ready(&namespace);
+    let stuck = deployment_that_is_never_ready(&namespace, deadline);
     let bad = repository
         .commit("Ada Lovelace", "Add a shop", &[("shop/deployment.yaml", Some(&stuck))])
         .await?;
@@ -84,25 +99,21 @@ pub async fn a_wait_reports_what_never_becomes_ready(world: &World) -> Result<()
     ensure!(status.reason == "HealthCheckFailed", "{status:?}");
     ensure!(status.message.contains("Deployment"), "{status:?}");
     ensure!(status.applied.as_deref() == Some(good.as_str()), "{status:?}");
-    Ok(())
+    Ok(status.message)
 }
 
 /// A Kustomization that depends on another is applied after that one has become ready.
 pub async fn a_dependent_waits_for_what_it_depends_on(world: &World) -> Result<()> {
     let namespace = world.namespace("gitops").await?;
     let repository = world.forge().repository(&namespace).await?;
-    let stuck = deployment_that_is_never_ready(&namespace);
-    let sha = repository
-        .commit(
-            "Ada Lovelace",
-            "Add a base that does not come up, and what needs it",
-            &[
-                ("base/deployment.yaml", Some(&stuck)),
-                ("apps/service.yaml", Some(&service(&namespace))),
-            ],
-        )
-        .await?;
-    let options = FluxOptions { timeout: Some(Duration::from_secs(5)), ..FluxOptions::waiting() };
+    let stuck = deployment_that_is_never_ready(&namespace, "progressDeadlineSeconds: 2");
+    let message = "Add a base that does not come up, and what needs it";
+    let files = [
+        ("base/deployment.yaml", Some(stuck.as_str())),
+        ("apps/map.yaml", Some(&config_map(&namespace, "apps", "up"))),
+    ];
+    let broken = repository.commit("Ada Lovelace", message, &files).await?;
+    let options = FluxOptions::waiting();
     let base = world.flux().follow(&namespace, "base", &repository, "./base", options).await?;
     let options = FluxOptions {
         source: Some("base".to_owned()),
@@ -110,27 +121,20 @@ pub async fn a_dependent_waits_for_what_it_depends_on(world: &World) -> Result<(
         ..FluxOptions::default()
     };
     let apps = world.flux().follow(&namespace, "apps", &repository, "./apps", options).await?;
-    base.wait_failed(&sha, SOON).await?;
-    let status =
-        apps.wait("apps waits", SOON, |status| status.reason == "DependencyNotReady").await?;
+    base.wait_failed(&broken, SOON).await?;
+    let waits = |status: &FluxStatus| status.reason == "DependencyNotReady";
+    let status = apps.wait("apps waits", SOON, waits).await?;
     ensure!(status.applied.is_none(), "{status:?}");
-    let services: Api<Service> = Api::namespaced(world.kube(), &namespace);
-    ensure!(services.get_opt("apps").await?.is_none(), "the dependent did not wait");
+    let maps: Api<ConfigMap> = Api::namespaced(world.kube(), &namespace);
+    ensure!(maps.get_opt("apps").await?.is_none(), "the dependent did not wait");
 
-    let fixed = repository
-        .commit(
-            "Ada Lovelace",
-            "Take the base out",
-            &[
-                ("base/deployment.yaml", None),
-                ("base/map.yaml", Some(&config_map(&namespace, "base", "up"))),
-            ],
-        )
-        .await?;
+    let up = config_map(&namespace, "base", "up");
+    let files = [("base/deployment.yaml", None), ("base/map.yaml", Some(up.as_str()))];
+    let fixed = repository.commit("Ada Lovelace", "Take the Deployment out", &files).await?;
     base.reconcile().await?;
     base.wait_ready(&fixed, SOON).await?;
     apps.wait_ready(&fixed, SOON).await?;
-    services.get("apps").await?;
+    maps.get("apps").await?;
     Ok(())
 }
 
@@ -246,15 +250,8 @@ fn config_map(namespace: &str, name: &str, text: &str) -> String {
     )
 }
 
-fn service(namespace: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: Service\nmetadata:\n  name: apps\n  namespace: {namespace}\n\
-         spec:\n  ports: [{{port: 80}}]\n"
-    )
-}
-
 /// No node matches its selector.
-fn deployment_that_is_never_ready(namespace: &str) -> String {
+fn deployment_that_is_never_ready(namespace: &str, deadline: &str) -> String {
     format!(
         r#"
 apiVersion: apps/v1
@@ -262,6 +259,7 @@ kind: Deployment
 metadata: {{name: stuck, namespace: {namespace}}}
 spec:
   replicas: 1
+  {deadline}
   selector: {{matchLabels: {{app: stuck}}}}
   template:
     metadata: {{labels: {{app: stuck}}}}

@@ -27,7 +27,8 @@ pub struct FluxOptions {
     /// Waits until everything applied is healthy; until then the revision only counts as
     /// attempted.
     pub wait: bool,
-    /// How long one attempt may take, health included; `None` is as long as `interval`.
+    /// How long one attempt may take, health included; `None` is as long as `interval`. Flux
+    /// takes anything below 30 s as 30 s.
     pub timeout: Option<Duration>,
     /// How often drift is put right.
     pub interval: Duration,
@@ -79,7 +80,8 @@ impl FluxOptions {
 /// What a Kustomization says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FluxStatus {
-    /// Whether the status speaks about the newest spec.
+    /// Whether the `Ready` condition speaks about the newest spec. The status' own
+    /// `observedGeneration` only moves when an attempt succeeds.
     pub observed: bool,
     /// The `Ready` condition; `None` while it is unknown or missing.
     pub ready: Option<bool>,
@@ -186,6 +188,9 @@ impl Following {
     }
 
     /// Waits until an attempt to apply the commit has failed.
+    ///
+    /// Flux takes the `Ready` condition back before it notes a new attempt, so the failure is one
+    /// of this commit.
     pub async fn wait_failed(&self, sha: &str, within: Duration) -> anyhow::Result<FluxStatus> {
         self.wait(&format!("{} has failed at {sha}", self.name), within, |status| {
             status.ready == Some(false) && status.attempted.as_deref() == Some(sha)
@@ -289,7 +294,7 @@ fn status(generation: Option<i64>, data: &Value) -> FluxStatus {
     let text =
         |field: &str| ready.and_then(|ready| ready[field].as_str()).unwrap_or_default().to_owned();
     FluxStatus {
-        observed: generation.is_some() && status["observedGeneration"].as_i64() == generation,
+        observed: generation.is_some() && observed == generation,
         ready: match text("status").as_str() {
             "True" => Some(true),
             "False" => Some(false),
@@ -322,8 +327,13 @@ mod tests {
     #[test]
     fn under_wait_the_applied_revision_is_still_the_good_one() {
         let data = json!({ "status": {
-            "observedGeneration": 2,
-            "conditions": [{ "type": "Ready", "status": "False", "reason": "HealthCheckFailed" }],
+            "observedGeneration": -1,
+            "conditions": [{
+                "type": "Ready",
+                "status": "False",
+                "reason": "HealthCheckFailed",
+                "observedGeneration": 2,
+            }],
             "lastAppliedRevision": "main@sha1:aaa",
             "lastAttemptedRevision": "main@sha1:bbb",
         }});

@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -13,6 +14,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{api::Api, forge::OWNER};
+use crate::world::eventually;
+
+/// The forge looks at a new pull request within a second.
+const MERGED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The branch that is followed, reverted on and protected.
 const BRANCH: &str = "main";
@@ -37,7 +42,7 @@ impl Debug for Credentials {
 pub struct Commit {
     /// The full commit id.
     pub sha: String,
-    /// The whole message, trailers included.
+    /// The whole message, trailers included, without line ends after it.
     pub message: String,
     /// The author's name.
     pub author: String,
@@ -222,9 +227,15 @@ impl Repository {
     }
 
     /// Merges a pull request, as the owner.
+    ///
+    /// A new one is refused until the forge has found out whether it can be merged.
     pub async fn merge(&self, number: u64) -> anyhow::Result<()> {
         let body = json!({ "Do": "merge" });
-        self.api.post(&self.path(&format!("/pulls/{number}/merge")), &body).await.map(drop)
+        let path = self.path(&format!("/pulls/{number}/merge"));
+        eventually(&format!("pull request {number} is merged"), MERGED_WITHIN, async || {
+            self.api.post(&path, &body).await.map(|_| Some(()))
+        })
+        .await
     }
 
     /// Where the forge keeps this repository on disk.
@@ -279,7 +290,9 @@ fn commit(answer: &Value) -> anyhow::Result<Commit> {
     let parents = answer["parents"].as_array().map(Vec::as_slice).unwrap_or_default();
     Ok(Commit {
         sha: text(&answer["sha"]).context("a commit's id")?,
-        message: text(&answer["commit"]["message"]).context("a commit's message")?,
+        message: text(&answer["commit"]["message"])
+            .map(|message| message.trim_end().to_owned())
+            .context("a commit's message")?,
         author: text(&answer["commit"]["author"]["name"]).context("a commit's author")?,
         email: text(&answer["commit"]["author"]["email"]).context("a commit's author")?,
         parents: parents.iter().map(|parent| text(&parent["sha"])).collect::<Result<_, _>>()?,
