@@ -107,11 +107,10 @@ pub async fn a_dependent_waits_for_what_it_depends_on(world: &World) -> Result<(
     let namespace = world.namespace("gitops").await?;
     let repository = world.forge().repository(&namespace).await?;
     let stuck = deployment_that_is_never_ready(&namespace, "progressDeadlineSeconds: 2");
+    let up = config_map(&namespace, "apps", "up");
     let message = "Add a base that does not come up, and what needs it";
-    let files = [
-        ("base/deployment.yaml", Some(stuck.as_str())),
-        ("apps/map.yaml", Some(&config_map(&namespace, "apps", "up"))),
-    ];
+    let files =
+        [("base/deployment.yaml", Some(stuck.as_str())), ("apps/map.yaml", Some(up.as_str()))];
     let broken = repository.commit("Ada Lovelace", message, &files).await?;
     let options = FluxOptions::waiting();
     let base = world.flux().follow(&namespace, "base", &repository, "./base", options).await?;

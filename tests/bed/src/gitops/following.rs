@@ -291,6 +291,7 @@ fn status(generation: Option<i64>, data: &Value) -> FluxStatus {
     let status = &data["status"];
     let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
+    let observed = ready.and_then(|ready| ready["observedGeneration"].as_i64());
     let text =
         |field: &str| ready.and_then(|ready| ready[field].as_str()).unwrap_or_default().to_owned();
     FluxStatus {
