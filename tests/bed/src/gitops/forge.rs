@@ -81,12 +81,12 @@ impl Forge {
         std::fs::write(&settings, app_ini(&folder, &programs.static_root, options))
             .with_context(|| format!("the forge's settings {}", settings.display()))?;
 
+        let owner = Api::new(&format!("http://{ADDRESS}"), OWNER, PASSWORD)?;
         let gitea = gitea(&programs, &folder)?;
         let web = gitea.clone().arg("web").arg("--config").arg(&settings);
         let ready = Ready::Http(format!("http://{ADDRESS}/api/v1/version"));
         let server = Server::launch(web, logs, ready)?;
         server.ready().await?;
-        let owner = Api::new(&format!("http://{ADDRESS}"), OWNER, PASSWORD)?;
         create_owner(gitea.command().arg("--config").arg(&settings))?;
         let bot = create_bot(&owner).await?;
         Ok(Self { owner, bot, folder, git: programs.git, server })
