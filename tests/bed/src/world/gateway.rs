@@ -100,7 +100,8 @@ pub(super) async fn envoy(
 ) -> Result<Server> {
     let bootstrap = bootstrap(components, configs, data).await?;
     let launch = Launch::new("envoy", components.program(Program::Envoy))
-        .path("--config-path=", &bootstrap)
+        .arg("-c")
+        .arg(&bootstrap)
         .args(&["--service-cluster", "projectcontour", "--service-node", "testbed"])
         .args(&["--log-level", "warning", "--concurrency", "1"])
         // Two Envoys of one user would share memory by this number otherwise.
