@@ -49,9 +49,15 @@ fn main() -> ExitCode {
                 "a_dependent_waits_for_what_it_depends_on",
                 gitops::a_dependent_waits_for_what_it_depends_on,
             ),
-            Story::matrix("the_forge_refuses_and_is_forced", gitops::the_forge_refuses_and_is_forced),
-            Story::matrix("flux_pauses_and_survives_a_kill", gitops::flux_pauses_and_survives_a_kill)
-                .alone(),
+            Story::matrix(
+                "the_forge_refuses_and_is_forced",
+                gitops::the_forge_refuses_and_is_forced,
+            ),
+            Story::matrix(
+                "flux_pauses_and_survives_a_kill",
+                gitops::flux_pauses_and_survives_a_kill,
+            )
+            .alone(),
             Story::smoke("nothing_is_left_after_sigkill", sandbox::nothing_is_left_after_sigkill),
             Story::smoke("exit_codes_pass_through", sandbox::exit_codes_pass_through),
             Story::smoke("ctrl_c_arrives_once", sandbox::ctrl_c_arrives_once),
