@@ -258,8 +258,8 @@ async fn answers_can_be_late_slow_or_never_come() {
 async fn callbacks_come_before_and_after_the_upstream() {
     let (server, proxy) = cluster().await;
     let seen = server.clone();
-    let (notes, written) = std::sync::mpsc::channel();
-    let before = notes.clone();
+    let (sender, written) = std::sync::mpsc::channel();
+    let before = sender.clone();
     proxy.add(
         Rule::new(Action::before(move |exchange| {
             before.send(("before", exchange.write, seen.seen().len())).unwrap();
@@ -270,7 +270,7 @@ async fn callbacks_come_before_and_after_the_upstream() {
     let seen = server.clone();
     proxy.add(
         Rule::new(Action::after(move |exchange| {
-            notes.send(("after", exchange.write, seen.seen().len())).unwrap();
+            sender.send(("after", exchange.write, seen.seen().len())).unwrap();
             if exchange.upstream == Some(200) { Then::Drop } else { Then::GoOn }
         }))
         .write(1),
@@ -278,8 +278,8 @@ async fn callbacks_come_before_and_after_the_upstream() {
     assert!(is_reset(&ask(&proxy, "POST", DEPLOYMENTS, "").await));
     assert!(is_reset(&ask(&proxy, "POST", DEPLOYMENTS, "").await));
     ask(&proxy, "GET", DEPLOYMENTS, "").await.unwrap();
-    let noted: Vec<_> = written.try_iter().collect();
-    assert_eq!(noted, [("before", Some(1), 0), ("after", Some(1), 1), ("before", Some(2), 1)]);
+    let calls: Vec<_> = written.try_iter().collect();
+    assert_eq!(calls, [("before", Some(1), 0), ("after", Some(1), 1), ("before", Some(2), 1)]);
     assert_eq!(server.seen().len(), 2, "the second write never went on");
 }
 
