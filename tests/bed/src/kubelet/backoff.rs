@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The longest wait, as in Kubernetes.
-pub(super) const LIMIT: Duration = Duration::from_secs(300);
+pub(super) const LIMIT: Duration = Duration::from_mins(5);
 
 /// A doubling wait that is forgotten after twice its limit without a failure.
 #[derive(Clone, Debug)]
