@@ -138,8 +138,8 @@ impl Kubelet {
         Ok(())
     }
 
-    /// Cuts a node off from the API server: heartbeats stop, and no status of its pods is written.
-    /// Its processes run on.
+    /// Cuts a node off from the API server: heartbeats stop, it hears of no change, and no status
+    /// of its pods is written. Its processes run on.
     pub fn freeze_node(&self, name: &str) -> anyhow::Result<()> {
         self.set_frozen(name, true)
     }

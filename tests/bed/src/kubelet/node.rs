@@ -185,6 +185,8 @@ pub(super) async fn follow(host: Arc<Host>, node: String, registry: Registry) {
     let mut listed: BTreeMap<String, Arc<Handle>> = BTreeMap::new();
     while let Some(event) = events.next().await {
         while workers.try_join_next().is_some() {}
+        // A node that is cut off hears of nothing.
+        host.reachable().await;
         let mut take = |pod: Pod| {
             let uid = pod.uid().unwrap_or_default();
             let pod = Arc::new(pod);
