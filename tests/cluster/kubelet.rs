@@ -50,7 +50,7 @@ fn condition(pod: &Pod, kind: &str) -> Option<String> {
 }
 
 /// A container that ends again and again waits longer each time, and says so.
-pub async fn a_crash_loop_is_seen_with_its_back_off(world: &World) -> Result<()> {
+pub(crate) async fn a_crash_loop_is_seen_with_its_back_off(world: &World) -> Result<()> {
     let namespace = world.namespace("crash").await?;
     let pods: Api<Pod> = Api::namespaced(world.kube(), &namespace);
     shell(&pods, "crash", "exit 3", json!({})).await?;
@@ -78,7 +78,7 @@ pub async fn a_crash_loop_is_seen_with_its_back_off(world: &World) -> Result<()>
 }
 
 /// A deleted pod runs its hook, hears `SIGTERM`, and is gone when its process has ended.
-pub async fn a_drain_waits_for_the_hook_and_then_for_the_process(world: &World) -> Result<()> {
+pub(crate) async fn a_drain_waits_for_the_hook_and_then_for_the_process(world: &World) -> Result<()> {
     let namespace = world.namespace("drain").await?;
     let pods: Api<Pod> = Api::namespaced(world.kube(), &namespace);
     let script = "trap 'exit 0' TERM; while true; do sleep 0.1; done";
@@ -109,7 +109,7 @@ pub async fn a_drain_waits_for_the_hook_and_then_for_the_process(world: &World) 
 }
 
 /// A pod that asks for more than any node has is told so, and no process is started.
-pub async fn a_pod_that_fits_nowhere_is_unschedulable(world: &World) -> Result<()> {
+pub(crate) async fn a_pod_that_fits_nowhere_is_unschedulable(world: &World) -> Result<()> {
     let namespace = world.namespace("large").await?;
     let pods: Api<Pod> = Api::namespaced(world.kube(), &namespace);
     let resources = json!({"resources": {"requests": {"cpu": "1000"}}});
