@@ -57,7 +57,7 @@ impl Default for FluxOptions {
         Self {
             wait: false,
             timeout: None,
-            interval: Duration::from_secs(60),
+            interval: Duration::from_mins(1),
             retry_interval: None,
             source_interval: Duration::from_secs(5),
             depends_on: Vec::new(),
@@ -73,7 +73,7 @@ impl Default for FluxOptions {
 impl FluxOptions {
     /// The careful flavour: `wait: true, timeout: 3m`.
     pub fn waiting() -> Self {
-        Self { wait: true, timeout: Some(Duration::from_secs(180)), ..Self::default() }
+        Self { wait: true, timeout: Some(Duration::from_mins(3)), ..Self::default() }
     }
 }
 
