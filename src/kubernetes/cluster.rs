@@ -157,14 +157,16 @@ impl Cluster {
         self.patch(object, Some("status"), &patch, false).await
     }
 
-    /// A JSON patch; it begins with a test of the version, `Conflict` if that fails.
+    /// A JSON patch of this very version; `Conflict` if the object has moved on.
     pub async fn patch_json(
         &self,
         object: &ObjectName,
         operations: Vec<Value>,
         resource_version: &str,
     ) -> Result<Value, ClusterError> {
-        let mut all = vec![patch::test("/metadata/resourceVersion", resource_version)];
+        // Setting the version is what makes the server compare it. A failed `test` would be answered
+        // like any other patch that cannot be applied.
+        let mut all = vec![patch::add("/metadata/resourceVersion", resource_version)];
         all.extend(operations);
         let operations = serde_json::from_value(Value::Array(all)).map_err(|error| {
             ClusterError::Invalid { object: Box::new(object.clone()), fields: error.to_string() }
