@@ -132,8 +132,7 @@ async fn set(
         return Ok(live);
     }
     if is_new {
-        let (uid, version) = (live.uid(), live.version());
-        cluster.delete(&live.at, uid, Some(version), Propagation::Background).await?;
+        cluster.delete(&live.at, live.uid(), None, Propagation::Background).await?;
     }
     Err(ActError::TemplateMutated { object: Box::new(live.at) })
 }
