@@ -6,6 +6,7 @@ use tidegate_engine::state::Revision;
 
 use super::error::ActError;
 use super::live::{self, Live};
+use super::retire;
 use crate::kubernetes::{Cluster, Kind, POD_TEMPLATE_HASH, Target, json, patch, sets};
 
 /// Puts our label on the Deployment: from here on the gate closes with each new template. It is
@@ -99,7 +100,12 @@ pub(super) async fn unpause(
         let unpause = if is_paused { vec![patch::remove("/spec/paused")] } else { Vec::new() };
         Ok(live.giving_back(unpause, Some(ROLLOUT_LABEL)))
     };
-    live.write(cluster, decide).await.map(drop)
+    let live = live.write(cluster, decide).await?;
+    if live.revision().as_ref() != Some(revision) {
+        return Ok(());
+    }
+    // A workload without Services has no other end of a promotion.
+    retire::clear_leftovers(cluster, target).await
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use kube::Client;
 use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch,
+    PatchParams, PostParams,
 };
 use serde_json::{Value, json};
 use tidegate::act::{self, ActError};
@@ -219,6 +220,22 @@ impl Stage {
             let _ = self.api(Kind::Pod).patch_status(name, &params, &Patch::Merge(patch)).await;
         }
         Ok(())
+    }
+
+    /// The API server knows our kinds.
+    pub(super) async fn define_rollouts(&self) -> Result<()> {
+        let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+        let api: Api<DynamicObject> =
+            Api::all_with(self.client.clone(), &ApiResource::from_gvk(&kind));
+        for definition in tidegate_api::crds() {
+            let name = definition.metadata.name.clone().context("a name")?;
+            let params = PatchParams::apply("tidegate-test").force();
+            api.patch(&name, &params, &Patch::Apply(&definition)).await?;
+        }
+        eventually("Rollouts are served", async || {
+            Ok(self.api(Kind::Rollout).list(&ListParams::default()).await.is_ok().then_some(()))
+        })
+        .await
     }
 
     /// From soon on, sets of this namespace get an annotation into their template.
