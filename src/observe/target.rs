@@ -126,7 +126,7 @@ impl Survey {
     /// A route has one of the Rollout's Services as a backend: weights can be the gateway's.
     pub fn routes_found(&self, rollout: &Rollout) -> bool {
         let named = rollout.spec.services.as_ref();
-        let own = rollout.spec.canary_service.as_ref().map(|name| name.as_str());
+        let own = rollout.spec.canary_service.as_ref().map(tidegate_api::Name::as_str);
         let shared = &rollout.spec.shared_services;
         self.services.iter().filter_map(json::name).any(|name| {
             let is_ours = match named {
@@ -284,13 +284,10 @@ impl<'a> Finder<'a> {
         };
         let by_routes = self.resolved.plan.traffic == Traffic::Routes;
         let named = self.resolved.routes.as_ref().filter(|_| by_routes);
-        let candidates: Vec<_> = match named {
-            Some(named) => self.named_routes(named),
-            // Those that are still held are read until they are free, whatever the plan says now.
-            None => {
-                let all = self.survey.routes.iter();
-                all.filter(|route| by_routes || is_held(route, label)).collect()
-            }
+        let candidates = if let Some(named) = named {
+            self.named_routes(named)
+        } else {
+            self.found_routes(label)
         };
         let is_behind =
             |service: &String| candidates.iter().any(|route| has_backend(route, service));
@@ -366,15 +363,21 @@ impl<'a> Finder<'a> {
         let survey = self.survey;
         let mut there = Vec::new();
         for (index, name) in named.iter().enumerate() {
-            match survey.route(name) {
-                Some(route) => there.push(route),
-                None => {
-                    let at = FieldPath::of("spec.routes").index(index).field("name");
-                    self.missing(Problem::RouteMissing, &at, name, Kind::HttpRoute);
-                }
+            if let Some(route) = survey.route(name) {
+                there.push(route);
+                continue;
             }
+            let at = FieldPath::of("spec.routes").index(index).field("name");
+            self.missing(Problem::RouteMissing, &at, name, Kind::HttpRoute);
         }
         there
+    }
+
+    /// Those that are still held are read until they are free, whatever the plan says now.
+    fn found_routes(&self, label: &str) -> Vec<&'a Value> {
+        let by_routes = self.resolved.plan.traffic == Traffic::Routes;
+        let all = self.survey.routes.iter();
+        all.filter(|route| by_routes || is_held(route, label)).collect()
     }
 
     fn route_without_service(&mut self, route: &str, service: Option<&String>) {

@@ -127,12 +127,12 @@ impl Triggers {
             Change::Of { kind, object, gone } => {
                 self.due.extend(self.index.touched(kind, &object, gone));
             }
-            Change::Begun { kind, namespace } if kind == Kind::ControllerRevision => {
+            Change::Begun { kind: Kind::ControllerRevision, namespace } => {
                 for (_, canary) in self.canaries_in(namespace.as_deref()) {
                     canary.is_told = false;
                 }
             }
-            Change::Told { kind, namespace } if kind == Kind::ControllerRevision => {
+            Change::Told { kind: Kind::ControllerRevision, namespace } => {
                 let lost = self.canaries_in(namespace.as_deref());
                 let lost: Vec<_> = lost
                     .filter(|(_, canary)| !canary.is_told)
