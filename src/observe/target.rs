@@ -5,10 +5,9 @@ use serde_json::Value;
 use tidegate_api::{HELD_LABEL, ROLLOUT_LABEL, Rollout, TRIAL_LABEL};
 use tidegate_engine::plan::{Mode, Traffic};
 
-use super::traffic::is_service;
 use super::trouble::time;
 use crate::kubernetes::{
-    CanaryService, Cluster, ClusterError, Kind, POD_TEMPLATE_HASH, Target, json, names,
+    CanaryService, Cluster, ClusterError, Kind, POD_TEMPLATE_HASH, Pair, Target, json, names,
 };
 use crate::resolve::nearest::{nearest, one_of};
 use crate::resolve::{Fault, FieldPath, ObjectKey, Resolved};
@@ -202,9 +201,9 @@ fn is_made_for_canary(service: &Value) -> bool {
 }
 
 fn has_backend(route: &Value, service: &str) -> bool {
-    let rules = json::list(route, "/spec/rules").iter();
-    let mut backends = rules.flat_map(|rule| json::list(rule, "/backendRefs"));
-    backends.any(|backend| is_service(route, backend, service))
+    let namespace = json::text(route, "/metadata/namespace").unwrap_or_default();
+    let service = Pair { namespace, service, canary: service };
+    json::list(route, "/spec/rules").iter().any(|rule| service.is_in(rule))
 }
 
 /// A search on its way: what is known, and what was found wrong so far.
@@ -405,8 +404,8 @@ impl<'a> Finder<'a> {
         let name = names::canary_service_name(stem);
         let is_taken =
             self.survey.service(&name).is_some_and(|service| !is_made_for_canary(service));
-        // Where the weight is a share of pods, the canary has no Service of its own.
-        if is_taken && acts && self.resolved.plan.traffic != Traffic::Pods {
+        // Without routes the canary has no Service of its own.
+        if is_taken && acts && self.resolved.plan.traffic == Traffic::Routes {
             let found = format!("nothing, and Service {name} is somebody else's");
             let expected = format!("{name} here, if it is the canary's, or no such Service");
             self.fault(Problem::CanaryServiceTaken, Fault::new(&at, found, expected));

@@ -1,3 +1,5 @@
+#![expect(clippy::needless_pass_by_value, reason = "`json!` reads better without `&`")]
+
 use super::*;
 use serde_json::json;
 
@@ -168,9 +170,8 @@ fn a_pod_without_a_node_is_the_clusters_trouble_unless_its_volume_is_not_there()
 
 #[test]
 fn a_pod_that_is_set_up_for_too_long_is_the_nodes_trouble() {
-    let creating = pod(waiting("ContainerCreating", ""));
-    assert_eq!(kind(&creating), Some(TroubleKind::Node));
-    let mut young = creating.clone();
+    let mut young = pod(waiting("ContainerCreating", ""));
+    assert_eq!(kind(&young), Some(TroubleKind::Node));
     young["status"]["conditions"][0]["lastTransitionTime"] = json!(at(30));
     assert_eq!(kind(&young), None);
 }
