@@ -59,6 +59,18 @@ impl Leading {
         }
     }
 
+    /// Returns when nothing may be written any more: what is on its way then is dropped.
+    pub async fn lost(&self) {
+        loop {
+            let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match until {
+                Until::Always => std::future::pending().await,
+                Until::At(end) if Instant::now() < end => tokio::time::sleep_until(end).await,
+                Until::Never | Until::At(_) => return,
+            }
+        }
+    }
+
     fn set(&self, until: Until) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
