@@ -3,6 +3,7 @@
 //! Objects travel as raw JSON. A pod template never goes through typed structs: a field newer than
 //! ours must survive from the Deployment into the canary's set.
 
+mod backends;
 mod cluster;
 mod error;
 pub mod json;
@@ -10,8 +11,10 @@ mod kind;
 pub mod names;
 pub mod patch;
 mod revision;
+pub mod sets;
 mod target;
 
+pub use backends::{Pair, RouteShare, WEIGHT_ANNOTATION};
 pub use cluster::{Cluster, Propagation};
 pub use error::{ClusterError, Verb};
 pub use kind::{Kind, ObjectName};

@@ -22,6 +22,22 @@ pub fn test(path: &str, value: impl Into<Value>) -> Value {
     json!({"op": "test", "path": path, "value": value.into()})
 }
 
+/// Operations that give an object this label or annotation (`part`), or take it away; none where
+/// it is so already.
+pub fn entry(object: &Value, part: &str, key: &str, value: Option<&str>) -> Vec<Value> {
+    let entries = object.get("metadata").and_then(|metadata| metadata.get(part));
+    let found = entries.and_then(|entries| entries.get(key)).and_then(Value::as_str);
+    let path = format!("/metadata/{part}/{}", escaped(key));
+    match value {
+        _ if found == value => Vec::new(),
+        None => vec![remove(&path)],
+        Some(value) if entries.is_some_and(Value::is_object) => vec![add(&path, value)],
+        Some(value) => {
+            vec![add(&format!("/metadata/{part}"), json!({})), add(&path, value)]
+        }
+    }
+}
+
 /// The merge patch (RFC 7386) that turns `old` into `new`: keys that `new` lacks are named with
 /// null, lists are replaced as a whole. An empty object changes nothing.
 pub fn difference(old: &Value, new: &Value) -> Value {
@@ -55,6 +71,18 @@ mod tests {
         let patch = difference(&old, &new);
         assert_eq!(patch, json!({"b": {"c": 3, "d": null}, "e": [2], "h": {}}));
         assert_eq!(difference(&new, &new), json!({}));
+    }
+
+    #[test]
+    fn an_entry_is_written_only_where_it_is_not_there() {
+        let bare = json!({"metadata": {}});
+        let with = json!({"metadata": {"labels": {"a/b": "c"}}});
+        let twice = entry(&bare, "labels", "a/b", Some("c"));
+        assert_eq!(twice, [add("/metadata/labels", json!({})), add("/metadata/labels/a~1b", "c")]);
+        assert_eq!(entry(&with, "labels", "a/b", Some("d")), [add("/metadata/labels/a~1b", "d")]);
+        assert_eq!(entry(&with, "labels", "a/b", None), [remove("/metadata/labels/a~1b")]);
+        assert!(entry(&with, "labels", "a/b", Some("c")).is_empty());
+        assert!(entry(&bare, "labels", "a/b", None).is_empty());
     }
 
     #[test]
