@@ -13,7 +13,7 @@ use tidegate_api::FIELD_MANAGER;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::now_text;
+use super::{now_text, said};
 use crate::kubernetes::{Cluster, ClusterError, Kind, ObjectName, json as read};
 
 /// How long the others wait after the last renewal that they saw.
@@ -124,7 +124,7 @@ impl Lease {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(RETRY) => {}
-                _ = stop.wait_for(|stop| *stop) => {
+                () = said(&mut stop) => {
                     self.release().await;
                     return;
                 }

@@ -174,10 +174,12 @@ impl Page {
 
     /// Label values are names of Kubernetes or words of ours: nothing to escape but to be safe.
     fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let escaped =
+            |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let labels: Vec<_> =
             labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escaped(value))).collect();
-        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let labels =
+            if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         let _ = writeln!(self.0, "{name}{labels} {value}");
     }
 }
@@ -192,7 +194,7 @@ mod tests {
         metrics.turn("done", Duration::from_millis(30));
         metrics.turn("failed", Duration::from_secs(20));
         metrics.error("record", "unavailable");
-        metrics.phase(&Key::new("shop", "web"), Phase::Baking);
+        metrics.phase(&crate::runtime::key("shop", "web"), Phase::Baking);
         metrics.revert(&RevertOutcome::CulpritUnknown);
         metrics.alert_post(false);
         metrics.notice("AnalysisFailed");
@@ -206,7 +208,7 @@ mod tests {
         assert_eq!(value("tidegate_rollout_phase"), 1);
         assert!(text.contains("tidegate_reconcile_duration_seconds_bucket{le=\"0.05\"} 1\n"));
         assert!(text.contains("tidegate_reconcile_duration_seconds_bucket{le=\"+Inf\"} 2\n"));
-        metrics.forget(&Key::new("shop", "web"));
+        metrics.forget(&crate::runtime::key("shop", "web"));
         assert!(!metrics.text().contains("Baking"));
     }
 }

@@ -112,8 +112,7 @@ impl Reverts {
         {
             let mut orders = lock(&self.inner.orders);
             let entry = orders.entry(order.trial.clone()).or_default();
-            let is_final =
-                !matches!(entry.answer, None | Some(RevertOutcome::Retry { .. }));
+            let is_final = !matches!(entry.answer, None | Some(RevertOutcome::Retry { .. }));
             let waits = entry.not_before.is_some_and(|at| Instant::now() < at);
             if entry.running || is_final || waits {
                 return;
@@ -208,7 +207,12 @@ impl Inner {
 
 impl Repository {
     /// Why nothing more may be written now.
-    fn is_full(&self, spec: &ConfigRepositorySpec, trial: &TrialId, now: Instant) -> Option<String> {
+    fn is_full(
+        &self,
+        spec: &ConfigRepositorySpec,
+        trial: &TrialId,
+        now: Instant,
+    ) -> Option<String> {
         let limit = spec.reverts_per_hour.unwrap_or(PER_HOUR);
         let mut pushed = lock(&self.pushed);
         pushed.retain(|(at, _)| now.saturating_duration_since(*at) < HOUR);
@@ -308,9 +312,8 @@ mod tests {
     #[test]
     fn what_is_asked_for_and_cannot_be_done_is_not_done_otherwise() {
         let asks = |write, signing_key: Option<&str>| {
-            let signing_key = signing_key.map(|name| {
-                serde_json::from_value(serde_json::json!(name)).unwrap()
-            });
+            let signing_key =
+                signing_key.map(|name| serde_json::from_value(serde_json::json!(name)).unwrap());
             unsupported(&ConfigRepositorySpec { write, signing_key, ..Default::default() })
         };
         assert!(asks(Some(GitWrite::PullRequest), None).is_some());

@@ -64,8 +64,7 @@ impl Secrets {
     /// One Secret by its name.
     pub async fn get(&self, name: &str) -> Result<Secret, SecretError> {
         let found = self.cluster.get(Kind::Secret, &self.namespace, name).await;
-        let found =
-            found.map_err(|source| SecretError::Read { name: name.to_owned(), source })?;
+        let found = found.map_err(|source| SecretError::Read { name: name.to_owned(), source })?;
         let Some(mut secret) = found else {
             let (name, namespace) = (name.to_owned(), self.namespace.clone());
             return Err(SecretError::Missing { name, namespace });

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,9 +15,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::metrics::Metrics;
+use super::said;
 
-/// The queue says so often that it is alive; three times that, and it hangs.
+/// The queue says so often that it is alive.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(10);
+/// After this long without a word it hangs.
 const DEAD: Duration = Duration::from_secs(60);
 
 /// Whether the process does its work.
@@ -26,11 +28,12 @@ pub(super) struct Health {
     start: Instant,
     /// Seconds after the start of the last beat; 0: none yet.
     beat: AtomicU64,
+    ready: AtomicBool,
 }
 
 impl Health {
     pub(super) fn new() -> Self {
-        Self { start: Instant::now(), beat: AtomicU64::new(0) }
+        Self { start: Instant::now(), beat: AtomicU64::new(0), ready: AtomicBool::new(false) }
     }
 
     /// Said by the loop that must not hang.
@@ -38,9 +41,14 @@ impl Health {
         self.beat.store(self.start.elapsed().as_secs().max(1), Ordering::Relaxed);
     }
 
+    /// The process leads or waits to.
+    pub(super) fn begin(&self) {
+        self.ready.store(true, Ordering::Relaxed);
+    }
+
     /// It has begun.
     fn is_ready(&self) -> bool {
-        self.beat.load(Ordering::Relaxed) > 0
+        self.ready.load(Ordering::Relaxed)
     }
 
     /// It goes on; before it has begun there is nothing to hang.
@@ -65,9 +73,7 @@ pub(super) async fn serve(
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state((metrics, health));
-    let stopped = async move {
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
+    let stopped = async move { said(&mut stop).await };
     axum::serve(listener, router).with_graceful_shutdown(stopped).await
 }
 
@@ -101,7 +107,8 @@ mod tests {
         let health = Health::new();
         assert!(health.is_alive() && !health.is_ready());
         tokio::time::advance(10 * DEAD).await;
-        assert!(health.is_alive(), "a standby has not begun");
+        health.begin();
+        assert!(health.is_alive() && health.is_ready(), "a standby has nothing that hangs");
         health.beat();
         assert!(health.is_alive() && health.is_ready());
         tokio::time::advance(DEAD + HEARTBEAT).await;

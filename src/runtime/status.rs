@@ -54,13 +54,17 @@ pub(super) struct Told<'a> {
     pub(super) gate: Option<GateKind>,
     /// The generation of the spec that the plan is from.
     pub(super) generation: Option<i64>,
+    /// The spec of today is wrong in this way; the trial goes on with the one before.
+    pub(super) wrong: Option<&'a str>,
+    /// The effect that failed last, and why.
+    pub(super) trouble: Option<String>,
 }
 
 /// The whole status after a turn. `before`: what stands there; times of conditions that did not
 /// change are kept.
 pub(super) fn whole(told: &Told<'_>, before: &Value, now: DateTime<Utc>) -> Value {
     let Told { decision, generation, .. } = *told;
-    let report = report::report(told.plan, told.seen, decision);
+    let report = with_trouble(report::report(told.plan, told.seen, decision), told);
     let next = &decision.next;
     let old = Old::of(before);
     let status = RolloutStatus {
@@ -87,6 +91,31 @@ pub(super) fn whole(told: &Told<'_>, before: &Value, now: DateTime<Utc>) -> Valu
         state: serde_json::to_value(next).ok(),
     };
     without_nulls(serde_json::to_value(status).unwrap_or_default())
+}
+
+/// What fails is said where people look first.
+fn with_trouble(mut report: Report, told: &Told<'_>) -> Report {
+    if let Some(trouble) = &told.trouble {
+        report.message = shorten(&format!("{}; {trouble}", report.message), 1000);
+        let progressing =
+            |found: &&mut report::Condition| found.kind == report::ConditionKind::Progressing;
+        if let Some(condition) = report.conditions.iter_mut().find(progressing) {
+            condition.message = shorten(&format!("{}; {trouble}", condition.message), LONGEST);
+        }
+    }
+    report
+}
+
+/// The status while the Rollout is being deleted: the state goes on, the rest stays.
+pub(super) fn leaving(before: &Value, next: &State) -> Value {
+    let mut status = before.clone();
+    if !status.is_object() {
+        status = Value::Object(Map::new());
+    }
+    status["state"] = serde_json::to_value(next).unwrap_or_default();
+    status["phase"] = serde_json::to_value(phase(next.phase())).unwrap_or_default();
+    status["message"] = "the Rollout is being deleted: its workload is set free".into();
+    without_nulls(status)
 }
 
 /// The status of a Rollout that cannot be followed: everything stays, Stalled says why.
@@ -192,6 +221,15 @@ fn conditions(told: &Told<'_>, report: &Report, old: &Old, now: DateTime<Utc>) -
     let (holds, reason, message) = engine_waits(told);
     let new = condition(ConditionType::EngineWaits, holds, reason, message, told.generation);
     list.push(settle(new, old, now));
+    if let Some(wrong) = told.wrong {
+        let wrong = format!("the trial goes on with the spec before: {wrong}");
+        for (kind, holds) in
+            [(ConditionType::Stalled, "True"), (ConditionType::Progressing, "False")]
+        {
+            let new = condition(kind, holds, INVALID_SPEC, &wrong, told.generation);
+            put(&mut list, settle(new, old, now));
+        }
+    }
     list.into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect()
 }
 

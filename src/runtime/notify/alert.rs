@@ -85,7 +85,8 @@ struct Found<'a> {
 
 impl Found<'_> {
     fn on_trial(&mut self, trial: &Trial) {
-        let told = |text: &str| vec![("revision", trial.canary.to_string()), ("summary", text.to_owned())];
+        let told =
+            |text: &str| vec![("revision", trial.canary.to_string()), ("summary", text.to_owned())];
         match &trial.stage {
             Stage::Aborting { cause, since } if cause.is_failure() => {
                 self.fires("TidegateAborted", "warning", *since, None, told(&cause.message()));

@@ -11,9 +11,9 @@ use tidegate_engine::state::State;
 use tokio::sync::{Notify, watch};
 
 use super::alert::{Alert, Subject, alerts};
-use crate::runtime::Key;
 use crate::runtime::lease::Leading;
 use crate::runtime::metrics::Metrics;
+use crate::runtime::{Key, said};
 
 /// An alert that fires is posted again this often.
 const REPEAT: Duration = Duration::from_mins(1);
@@ -109,7 +109,7 @@ impl Alertmanagers {
             tokio::select! {
                 () = tokio::time::sleep(REPEAT) => {}
                 () = self.changed.notified() => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = said(&mut stop) => return,
             }
             if leading.may_write() {
                 self.post(Utc::now(), metrics).await;
@@ -202,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn what_fires_is_posted_again_and_what_ended_once() {
         let all = Alertmanagers::new(&[]).unwrap();
-        let (key, start) = (Key::new("shop", "web"), DateTime::UNIX_EPOCH);
+        let (key, start) = (crate::runtime::key("shop", "web"), DateTime::UNIX_EPOCH);
         let ended = Ended {
             trial: TrialId::new("t1"),
             canary: Revision::new("a1"),

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tidegate_engine::effect::Notice;
 use tidegate_engine::state::State;
 
+pub(super) use alert::outcome_text;
 pub use alert::{Alert, Subject, alerts};
 pub use alertmanager::{Alertmanagers, BadAlertmanager};
 
