@@ -6,7 +6,7 @@ use crate::observe::ObserveError;
 
 /// A part of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(super) enum Part {
     /// Reading the Rollout, its references and its objects.
     Resolve,
     /// Reading the world.
@@ -21,7 +21,7 @@ pub enum Part {
 
 impl Part {
     /// For counters.
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Resolve => "resolve",
             Self::Observe => "observe",
@@ -40,17 +40,17 @@ impl Part {
 /// A turn that was stopped.
 #[derive(Debug, thiserror::Error)]
 #[error("{} failed", part.as_str())]
-pub struct TurnError {
+pub(super) struct TurnError {
     /// Where.
-    pub part: Part,
+    pub(super) part: Part,
     /// Why.
     #[source]
-    pub why: Why,
+    pub(super) why: Why,
 }
 
 /// Why a turn was stopped.
 #[derive(Debug, thiserror::Error)]
-pub enum Why {
+pub(super) enum Why {
     /// The API server.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -77,7 +77,7 @@ impl TurnError {
     }
 
     /// Somebody was faster: again from the start.
-    pub fn is_conflict(&self) -> bool {
+    pub(super) fn is_conflict(&self) -> bool {
         match &self.why {
             Why::Cluster(error) | Why::Observe(ObserveError::Cluster(error)) => error.is_conflict(),
             Why::Act { source, .. } => source.is_conflict(),
@@ -86,7 +86,7 @@ impl TurnError {
     }
 
     /// For counters: one word.
-    pub const fn label(&self) -> &'static str {
+    pub(super) const fn label(&self) -> &'static str {
         match &self.why {
             Why::Cluster(error) | Why::Observe(ObserveError::Cluster(error)) => error.label(),
             Why::Observe(_) => "unreadable",
@@ -96,7 +96,7 @@ impl TurnError {
     }
 
     /// The error and its causes in one line.
-    pub fn chain(&self) -> String {
+    pub(super) fn chain(&self) -> String {
         super::reconcile::chain(&self.why)
     }
 }

@@ -87,14 +87,14 @@ async fn page(State((metrics, _)): State<Shared>) -> impl IntoResponse {
 }
 
 async fn healthz(State((_, health)): State<Shared>) -> impl IntoResponse {
-    said(health.is_alive(), "hangs\n")
+    answer(health.is_alive(), "hangs\n")
 }
 
 async fn readyz(State((_, health)): State<Shared>) -> impl IntoResponse {
-    said(health.is_ready(), "starts\n")
+    answer(health.is_ready(), "starts\n")
 }
 
-fn said(good: bool, otherwise: &'static str) -> (StatusCode, &'static str) {
+fn answer(good: bool, otherwise: &'static str) -> (StatusCode, &'static str) {
     if good { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, otherwise) }
 }
 
