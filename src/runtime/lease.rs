@@ -52,10 +52,14 @@ impl Leading {
 
     /// Asked before each write.
     pub fn may_write(&self) -> bool {
+        self.may_write_at(Instant::now())
+    }
+
+    fn may_write_at(&self, now: Instant) -> bool {
         match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Until::Always => true,
             Until::Never => false,
-            Until::At(end) => Instant::now() < end,
+            Until::At(end) => now < end,
         }
     }
 
@@ -112,7 +116,7 @@ impl Lease {
 
     /// Waits until this process leads.
     pub async fn acquire(&mut self) {
-        while !self.step().await {
+        while !self.step(Instant::now()).await {
             tokio::time::sleep(RETRY).await;
         }
         tracing::info!(identity = self.identity, "leads");
@@ -129,7 +133,7 @@ impl Lease {
                     return;
                 }
             }
-            let renewed = self.step().await;
+            let renewed = self.step(Instant::now()).await;
             if !renewed && !self.leading.may_write() {
                 tracing::warn!(identity = self.identity, "does not lead any more");
                 return;
@@ -137,10 +141,9 @@ impl Lease {
         }
     }
 
-    /// One attempt to take or renew the Lease.
-    async fn step(&mut self) -> bool {
-        // Counted from before the request: the server may have had it at once.
-        let asked = Instant::now();
+    /// One attempt to take or renew the Lease. `asked` is before the request: the server may have
+    /// it at once.
+    async fn step(&mut self, asked: Instant) -> bool {
         match self.ask(asked).await {
             Ok(true) => {
                 self.leading.set(Until::At(asked + RENEW_DEADLINE));
@@ -242,4 +245,131 @@ pub fn identity() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| FIELD_MANAGER.to_owned());
     let start = chrono::Utc::now().timestamp_millis();
     format!("{host}_{}_{start:x}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::extract::{Request, State};
+    use axum::http::{Method, StatusCode};
+    use axum::response::{IntoResponse as _, Json, Response};
+
+    /// An API server with one Lease, and whether it answers.
+    #[derive(Clone, Default)]
+    struct Server(Arc<Mutex<(Option<Value>, u64, bool)>>);
+
+    impl Server {
+        fn lease(&self, identity: &str) -> Lease {
+            let router = Router::new().fallback(answer).with_state(self.clone());
+            let cluster = Cluster::new(kube::Client::new(router, "default"));
+            Lease::new(&cluster, "home", identity)
+        }
+
+        fn holder(&self) -> Value {
+            let stored = self.0.lock().unwrap();
+            stored
+                .0
+                .as_ref()
+                .map(|lease| lease["spec"]["holderIdentity"].clone())
+                .unwrap_or_default()
+        }
+
+        fn is_down(&self, down: bool) {
+            self.0.lock().unwrap().2 = down;
+        }
+    }
+
+    async fn answer(State(server): State<Server>, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let mut stored = server.0.lock().unwrap();
+        let (lease, version, down) = &mut *stored;
+        let fails = |code: StatusCode| {
+            (
+                code,
+                Json(json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
+                "status": "Failure", "message": "", "reason": "", "code": code.as_u16()})),
+            )
+                .into_response()
+        };
+        if *down {
+            return fails(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        if parts.method == Method::GET {
+            return match lease {
+                Some(lease) => Json(lease.clone()).into_response(),
+                None => fails(StatusCode::NOT_FOUND),
+            };
+        }
+        let sent: Value = serde_json::from_slice(&body).unwrap();
+        let mut new = match lease {
+            None => sent.clone(),
+            Some(_) if parts.method == Method::POST => return fails(StatusCode::CONFLICT),
+            Some(old) => {
+                let expected = &sent["metadata"]["resourceVersion"];
+                if *expected != old["metadata"]["resourceVersion"] {
+                    return fails(StatusCode::CONFLICT);
+                }
+                let mut new = old.clone();
+                for (key, value) in sent["spec"].as_object().unwrap() {
+                    new["spec"][key] = value.clone();
+                }
+                new
+            }
+        };
+        *version += 1;
+        new["metadata"]["resourceVersion"] = json!(version.to_string());
+        *lease = Some(new.clone());
+        Json(new).into_response()
+    }
+
+    #[tokio::test]
+    async fn one_leads_and_the_other_waits_for_the_lease_to_run_out() {
+        let (server, start) = (Server::default(), Instant::now());
+        let (mut a, mut b) = (server.lease("a"), server.lease("b"));
+        assert!(a.step(start).await);
+        assert!(!b.step(start).await);
+        // Renewed: the other's clock begins anew with each renewal it sees.
+        let renewed = start + RENEW_DEADLINE;
+        assert!(a.step(renewed).await);
+        assert!(!b.step(renewed).await);
+        assert!(!b.step(renewed + LEASE - RETRY).await);
+        assert!(b.step(renewed + LEASE).await);
+        assert_eq!(server.holder(), "b");
+        // The first one learns of it at its next attempt, and has stopped long before.
+        assert!(!a.leading().may_write_at(renewed + RENEW_DEADLINE));
+        assert!(!a.step(renewed + LEASE).await);
+        assert!(!a.leading().may_write_at(renewed));
+        assert!(b.leading().may_write_at(renewed + LEASE));
+    }
+
+    #[tokio::test]
+    async fn who_cannot_renew_stops_in_time_and_goes_on_when_it_can() {
+        let (server, start) = (Server::default(), Instant::now());
+        let mut a = server.lease("a");
+        assert!(a.step(start).await);
+        server.is_down(true);
+        assert!(!a.step(start + RETRY).await);
+        let leading = a.leading();
+        assert!(leading.may_write_at(start + RETRY), "one lost answer is not the end");
+        assert!(!leading.may_write_at(start + RENEW_DEADLINE));
+        server.is_down(false);
+        assert!(a.step(start + RENEW_DEADLINE).await);
+        assert!(leading.may_write_at(start + RENEW_DEADLINE));
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_is_given_up_is_free_at_once() {
+        let (server, start) = (Server::default(), Instant::now());
+        let (mut a, mut b) = (server.lease("a"), server.lease("b"));
+        assert!(a.step(start).await);
+        a.release().await;
+        assert!(!a.leading().may_write_at(start));
+        assert!(b.step(start).await);
+        assert_eq!(server.holder(), "b");
+        // Giving up what one does not have changes nothing.
+        a.release().await;
+        assert_eq!(server.holder(), "b");
+    }
 }

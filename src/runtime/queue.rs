@@ -192,8 +192,8 @@ mod tests {
         Next::After { wait, urgent: false }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_key_is_given_out_once_however_often_it_is_touched() {
+    #[test]
+    fn a_key_is_given_out_once_however_often_it_is_touched() {
         let (mut queue, now) = (Queue::new(8), Instant::now());
         for _ in 0..3 {
             queue.touch("a", now);
@@ -211,8 +211,8 @@ mod tests {
         assert_eq!(queue.take(now + 2 * HOURLY), Some("a"));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_urgent_goes_first_and_places_are_limited() {
+    #[test]
+    fn what_is_urgent_goes_first_and_places_are_limited() {
         let (mut queue, now) = (Queue::new(1), Instant::now());
         queue.touch("b", now);
         assert_eq!(queue.take(now), Some("b"));
@@ -227,8 +227,8 @@ mod tests {
         assert_eq!(queue.take(later), Some("a"));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn failures_wait_longer_each_time_up_to_their_limit() {
+    #[test]
+    fn failures_wait_longer_each_time_up_to_their_limit() {
         let (mut queue, start) = (Queue::new(8), Instant::now());
         for (urgent, limit) in [(false, 30 * SECOND), (true, SECOND)] {
             let mut now = start;
@@ -249,8 +249,8 @@ mod tests {
         assert_eq!(queue.keys().count(), 0);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_change_brings_a_failed_key_forward_but_not_into_a_hot_loop() {
+    #[test]
+    fn a_change_brings_a_failed_key_forward_but_not_into_a_hot_loop() {
         let (mut queue, mut now) = (Queue::new(8), Instant::now());
         queue.touch("a", now);
         for _ in 0..10 {
@@ -263,8 +263,8 @@ mod tests {
         assert_eq!(queue.take(now + SECOND), Some("a"));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_conflict_is_tried_again_at_once_and_then_with_pauses() {
+    #[test]
+    fn a_conflict_is_tried_again_at_once_and_then_with_pauses() {
         let (mut queue, now) = (Queue::new(8), Instant::now());
         queue.touch("a", now);
         assert_eq!(queue.take(now), Some("a"));
@@ -274,8 +274,8 @@ mod tests {
         assert_eq!(queue.take(now), None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_gone_is_forgotten_unless_it_was_touched_again() {
+    #[test]
+    fn what_is_gone_is_forgotten_unless_it_was_touched_again() {
         let (mut queue, now) = (Queue::new(8), Instant::now());
         queue.touch("a", now);
         assert_eq!(queue.take(now), Some("a"));

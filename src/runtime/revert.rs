@@ -279,8 +279,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_repository_takes_so_many_reverts_in_an_hour_and_counts_each_trial_once() {
+    #[test]
+    fn a_repository_takes_so_many_reverts_in_an_hour_and_counts_each_trial_once() {
         let place = Repository::default();
         let spec = ConfigRepositorySpec { reverts_per_hour: Some(2), ..Default::default() };
         let (now, trial) = (Instant::now(), |id: &str| TrialId::new(id));

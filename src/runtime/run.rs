@@ -127,7 +127,7 @@ struct Process {
 
 impl Process {
     async fn run(self, listener: TcpListener) -> Result<(), RunError> {
-        let (metrics, health) = (Arc::new(Metrics::default()), Arc::new(Health::new()));
+        let (metrics, health) = (Arc::new(Metrics::default()), Arc::new(Health::default()));
         let pages = serve::serve(listener, metrics.clone(), health.clone(), self.stop.clone());
         let pages = tokio::spawn(pages);
         health.begin();
@@ -240,7 +240,7 @@ impl Work {
         let mut queue = Queue::new(self.limit);
         let mut running = Running::default();
         loop {
-            self.health.beat();
+            self.health.beat(Instant::now());
             self.metrics.queued(queue.keys().count());
             while let Some(key) = queue.take(Instant::now()) {
                 self.begin(&mut running, key);
