@@ -7,7 +7,6 @@ use serde_json::Value;
 use tidegate_api::Rollout;
 use tidegate_engine::Questions;
 use tidegate_engine::effect::{Effect, Notice, Severity};
-use tidegate_engine::judge::Verdict;
 use tidegate_engine::reason::Reason;
 use tidegate_engine::state::State;
 
@@ -107,14 +106,6 @@ impl Turns {
     fn followed_before(&self, key: &Key) -> Option<Followed> {
         let (resolved, target) = self.remembered(key)?;
         Some(Followed { resolved, target, wrong: None })
-    }
-}
-
-impl Measured {
-    /// Nothing was to be judged.
-    pub(super) fn nothing() -> Self {
-        let verdict = Verdict::NeedMoreData { eta: None, metric: String::new() };
-        Self { verdict, judgement: None, queries: Vec::new() }
     }
 }
 
