@@ -18,6 +18,7 @@ mod leave;
 mod measured;
 pub mod metrics;
 pub mod notify;
+mod orphans;
 pub mod queue;
 mod reconcile;
 mod references;

@@ -25,8 +25,8 @@ use crate::kubernetes::{Target, json as read};
 use crate::observe::{self, Problem, TargetFault};
 use crate::resolve::{self, Resolved};
 
-/// While traffic goes home the world is looked at again this soon.
-const HOMEWARD: std::time::Duration = std::time::Duration::from_millis(500);
+/// While traffic goes home, and after a step, the world is looked at again this soon.
+const SOON: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// A Rollout that can be followed: what it asks for, and which objects are its own.
 pub(super) struct Followed {
@@ -56,7 +56,7 @@ impl Turns {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Next, TurnError> {
-        let Some(live) = self.live(key).await? else { return Ok(self.forget(key)) };
+        let Some(live) = self.live(key).await? else { return self.release_orphans(key).await };
         let state = match status::read_state(&live) {
             Ok(state) => state,
             Err(error) => return self.stall(key, &live, UNREADABLE_STATE, &chain(&error)).await,
@@ -75,7 +75,7 @@ impl Turns {
         let live = self.record(key, &live, &followed, &seen, &decision, &measured, now).await?;
         self.tell(key, &live, &followed, &state, &decision, &measured, now).await;
         self.act(key, &live, &followed, &decision).await?;
-        Ok(next_look(&decision, now))
+        Ok(next_look(&decision, decision.next != state, now))
     }
 
     /// What the Rollout asks for, and the objects it asks it of.
@@ -237,13 +237,15 @@ pub(super) fn is_urgent(state: &State) -> bool {
     matches!(state.trial.as_ref().map(|trial| &trial.stage), Some(Stage::Aborting { .. }))
 }
 
-fn next_look(decision: &Decision, now: DateTime<Utc>) -> Next {
+/// After a step the world is looked at again soon: it may be there already, where the next one
+/// leads.
+fn next_look(decision: &Decision, stepped: bool, now: DateTime<Utc>) -> Next {
     let urgent = is_urgent(&decision.next);
     match decision.wake {
         Wake::OnChange => Next::OnChange,
         Wake::At(at) => {
             let wait = (at - now).to_std().unwrap_or_default();
-            let wait = if urgent { wait.min(HOMEWARD) } else { wait };
+            let wait = if urgent || stepped { wait.min(SOON) } else { wait };
             Next::After { wait, urgent }
         }
     }

@@ -64,6 +64,10 @@ impl ApiServer {
         self.put(path, object);
     }
 
+    pub(crate) fn remove(&self, path: &str) {
+        self.store().objects.remove(path);
+    }
+
     /// The next write whose line holds this is answered with this status.
     pub(crate) fn fail(&self, part: &str, status: u16) {
         self.store().faults.push_back((part.to_owned(), status));

@@ -360,3 +360,21 @@ async fn a_deleted_rollout_sets_its_deployment_free_before_it_goes() {
     // And then nothing more happens.
     assert_eq!(world.turn().await, (Next::Gone, Vec::new()));
 }
+
+#[tokio::test]
+async fn what_is_left_of_a_rollout_that_is_gone_is_set_free() {
+    let world = World::new();
+    world.rest().await;
+    world.release("web:2");
+    world.turn().await;
+    // Somebody took the finalizer off.
+    world.api.remove(ROLLOUT);
+    let (next, writes) = world.turn().await;
+    assert_eq!(next, Next::Gone, "{writes:?}");
+    let deployment = world.api.get(DEPLOYMENT);
+    assert_eq!(deployment["spec"]["template"], template("web:1"));
+    assert_ne!(deployment["spec"]["paused"], true);
+    assert_eq!(deployment["metadata"]["labels"]["tidegate.dev/rollout"], Value::Null);
+    // And then nothing more happens.
+    assert_eq!(world.turn().await, (Next::Gone, Vec::new()));
+}
