@@ -79,7 +79,7 @@ impl Pair<'_> {
                 && let Some(canary) = self.beside(backends, &backend)
             {
                 let sum = weight_of(&backend) + weight_of(canary);
-                let was = if is_alone && sum % 100 == 0 { sum / 100 } else { sum };
+                let was = if is_alone && sum.is_multiple_of(100) { sum / 100 } else { sum };
                 backend["weight"] = json!(was);
             }
             left.push(backend);

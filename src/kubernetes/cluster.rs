@@ -232,7 +232,7 @@ impl Cluster {
         &self,
         object: ObjectName,
         verb: Verb,
-        request: Result<http::Request<Vec<u8>>, RequestError>,
+        request: Result<axum::http::Request<Vec<u8>>, RequestError>,
     ) -> Result<Value, ClusterError> {
         let unavailable = |object: ObjectName, message: String| ClusterError::Unavailable {
             object: Box::new(object),

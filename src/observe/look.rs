@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::future::{join_all, try_join_all, try_join5};
+use futures::future::{join_all, try_join, try_join_all, try_join5};
 use serde_json::Value;
 use tidegate_engine::Questions;
 use tidegate_engine::observed::{Deployed, Pods, TrafficView, Workload};
@@ -13,7 +13,7 @@ use super::deployed::{self, Answer, Engine};
 use super::pods::{self, PodSeen};
 use super::workload::{self, Sets};
 use super::{traffic, trouble};
-use crate::kubernetes::{Cluster, ClusterError, Kind, POD_TEMPLATE_HASH, Target, json};
+use crate::kubernetes::{Cluster, ClusterError, Kind, POD_TEMPLATE_HASH, Target, json, sets};
 
 /// Nodes that are asked for in one look: more that are lost at once would say the same.
 const NODES: usize = 8;
@@ -90,7 +90,7 @@ pub async fn look(
     let nodes = found.nodes(cluster, now).await;
     let mut seen = found.seen(target, (stable, canary), state, &nodes, now);
     if let (Some(deployment), Some(source)) = (&found.deployment, source) {
-        let sets = Sets::sort(Some(deployment), target, &found.sets);
+        let sets = Sets::new(Some(deployment), target, &found.sets);
         let deployed = source.deployed(deployment, state)?;
         seen.workload = Some(workload::facts(deployment, &sets, stable, deployed)?);
     }
@@ -145,7 +145,7 @@ impl Source {
 
     /// A template at the gate can wait until its commit is known; nothing else has to.
     fn deployed(self, deployment: &Value, state: &State) -> Result<Deployed, ObserveError> {
-        let is_new = workload::template(deployment).is_some_and(|template| {
+        let is_new = sets::revision(deployment).is_some_and(|template| {
             state.stable.as_ref().is_some_and(|stable| stable.revision != template)
         });
         match self.answer {
@@ -169,6 +169,8 @@ struct Found {
     sets: Vec<Value>,
     pods: Vec<Value>,
     services: Vec<Value>,
+    /// The user's own Service for the canary, if there is one.
+    canary_services: Vec<Value>,
     routes: Vec<Value>,
 }
 
@@ -192,15 +194,21 @@ impl Found {
             let found: Vec<_> = try_join_all(each).await?;
             Ok(found.into_iter().flatten().collect())
         };
+        let own_canary = if target.canary_service.ours || target.routes.is_empty() {
+            &[]
+        } else {
+            std::slice::from_ref(&target.canary_service.name)
+        };
         let (deployment, sets, pods, services, routes) = try_join5(
             cluster.get(Kind::Deployment, &target.namespace, &target.workload),
             listed(Kind::ReplicaSet),
             listed(Kind::Pod),
-            named(Kind::Service, &target.services),
+            try_join(named(Kind::Service, &target.services), named(Kind::Service, own_canary)),
             named(Kind::HttpRoute, &target.routes),
         )
         .await?;
-        Ok(Self { deployment, sets, pods, services, routes })
+        let (services, canary_services) = services;
+        Ok(Self { deployment, sets, pods, services, canary_services, routes })
     }
 
     /// What is wrong with the nodes of pods that should be ready by now. A node that cannot be
@@ -223,29 +231,33 @@ impl Found {
         nodes: &BTreeMap<String, String>,
         now: DateTime<Utc>,
     ) -> Seen {
-        let sets = Sets::sort(self.deployment.as_ref(), target, &self.sets);
-        let stable = stable.and_then(|revision| sets.owned(revision));
+        let sets = Sets::new(self.deployment.as_ref(), target, &self.sets);
+        let stable = stable.and_then(|revision| sets.of_deployment(revision));
         let watches =
             state.trial.as_ref().is_some_and(|trial| matches!(trial.stage, Stage::Watching { .. }));
-        let canary =
-            canary.and_then(
-                |revision| if watches { sets.owned(revision) } else { sets.canary(revision) },
-            );
+        let canary = canary.and_then(|revision| {
+            if watches { sets.of_deployment(revision) } else { sets.canary(revision) }
+        });
         let node = |name: &str| nodes.get(name).cloned();
         let arm = |set: Option<&Value>| {
             let own = set.map(|set| pods::of_set(set, &self.pods)).unwrap_or_default();
             let seen: Vec<_> = own.iter().filter_map(|pod| pods::seen(pod)).collect();
             (pods::count(set, &own, &node, now), seen)
         };
-        let (stable, stable_pods) = arm(stable.map(|set| set.object));
-        let (canary, canary_pods) = arm(canary.map(|set| set.object));
-        let held = self.services.iter().chain(&self.routes);
+        let (stable, stable_pods) = arm(stable);
+        let (canary, canary_pods) = arm(canary);
+        let held = self.services.iter().chain(&self.canary_services).chain(&self.routes);
         Seen {
             workload: None,
             workload_uid: self.deployment.as_ref().and_then(json::uid).map(str::to_owned),
             stable,
             canary,
-            traffic: traffic::view(target, &self.services, &self.routes, &sets, state),
+            traffic: traffic::view(
+                target,
+                (&self.services, &self.routes, &self.canary_services),
+                &sets,
+                state,
+            ),
             stable_pods,
             canary_pods,
             freed: held.chain(&self.deployment).filter_map(freed).collect(),

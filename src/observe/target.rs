@@ -5,10 +5,9 @@ use serde_json::Value;
 use tidegate_api::{HELD_LABEL, ROLLOUT_LABEL, Rollout, TRIAL_LABEL};
 use tidegate_engine::plan::{Mode, Traffic};
 
-use super::traffic::is_service;
 use super::trouble::time;
 use crate::kubernetes::{
-    CanaryService, Cluster, ClusterError, Kind, POD_TEMPLATE_HASH, Target, json, names,
+    CanaryService, Cluster, ClusterError, Kind, POD_TEMPLATE_HASH, Pair, Target, json, names,
 };
 use crate::resolve::nearest::{nearest, one_of};
 use crate::resolve::{Fault, FieldPath, ObjectKey, Resolved};
@@ -126,7 +125,7 @@ impl Survey {
     /// A route has one of the Rollout's Services as a backend: weights can be the gateway's.
     pub fn routes_found(&self, rollout: &Rollout) -> bool {
         let named = rollout.spec.services.as_ref();
-        let own = rollout.spec.canary_service.as_ref().map(|name| name.as_str());
+        let own = rollout.spec.canary_service.as_ref().map(tidegate_api::Name::as_str);
         let shared = &rollout.spec.shared_services;
         self.services.iter().filter_map(json::name).any(|name| {
             let is_ours = match named {
@@ -202,9 +201,9 @@ fn is_made_for_canary(service: &Value) -> bool {
 }
 
 fn has_backend(route: &Value, service: &str) -> bool {
-    let rules = json::list(route, "/spec/rules").iter();
-    let mut backends = rules.flat_map(|rule| json::list(rule, "/backendRefs"));
-    backends.any(|backend| is_service(route, backend, service))
+    let namespace = json::text(route, "/metadata/namespace").unwrap_or_default();
+    let service = Pair { namespace, service, canary: service };
+    json::list(route, "/spec/rules").iter().any(|rule| service.is_in(rule))
 }
 
 /// A search on its way: what is known, and what was found wrong so far.
@@ -284,13 +283,10 @@ impl<'a> Finder<'a> {
         };
         let by_routes = self.resolved.plan.traffic == Traffic::Routes;
         let named = self.resolved.routes.as_ref().filter(|_| by_routes);
-        let candidates: Vec<_> = match named {
-            Some(named) => self.named_routes(named),
-            // Those that are still held are read until they are free, whatever the plan says now.
-            None => {
-                let all = self.survey.routes.iter();
-                all.filter(|route| by_routes || is_held(route, label)).collect()
-            }
+        let candidates = if let Some(named) = named {
+            self.named_routes(named)
+        } else {
+            self.found_routes(label)
         };
         let is_behind =
             |service: &String| candidates.iter().any(|route| has_backend(route, service));
@@ -366,15 +362,21 @@ impl<'a> Finder<'a> {
         let survey = self.survey;
         let mut there = Vec::new();
         for (index, name) in named.iter().enumerate() {
-            match survey.route(name) {
-                Some(route) => there.push(route),
-                None => {
-                    let at = FieldPath::of("spec.routes").index(index).field("name");
-                    self.missing(Problem::RouteMissing, &at, name, Kind::HttpRoute);
-                }
+            if let Some(route) = survey.route(name) {
+                there.push(route);
+                continue;
             }
+            let at = FieldPath::of("spec.routes").index(index).field("name");
+            self.missing(Problem::RouteMissing, &at, name, Kind::HttpRoute);
         }
         there
+    }
+
+    /// Those that are still held are read until they are free, whatever the plan says now.
+    fn found_routes(&self, label: &str) -> Vec<&'a Value> {
+        let by_routes = self.resolved.plan.traffic == Traffic::Routes;
+        let all = self.survey.routes.iter();
+        all.filter(|route| by_routes || is_held(route, label)).collect()
     }
 
     fn route_without_service(&mut self, route: &str, service: Option<&String>) {
@@ -402,8 +404,8 @@ impl<'a> Finder<'a> {
         let name = names::canary_service_name(stem);
         let is_taken =
             self.survey.service(&name).is_some_and(|service| !is_made_for_canary(service));
-        // Where the weight is a share of pods, the canary has no Service of its own.
-        if is_taken && acts && self.resolved.plan.traffic != Traffic::Pods {
+        // Without routes the canary has no Service of its own.
+        if is_taken && acts && self.resolved.plan.traffic == Traffic::Routes {
             let found = format!("nothing, and Service {name} is somebody else's");
             let expected = format!("{name} here, if it is the canary's, or no such Service");
             self.fault(Problem::CanaryServiceTaken, Fault::new(&at, found, expected));

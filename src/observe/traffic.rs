@@ -3,21 +3,19 @@
 use serde_json::Value;
 use tidegate_api::HELD_LABEL;
 use tidegate_engine::observed::{Pinned, RouteView, TrafficView};
-use tidegate_engine::plan::Weight;
 use tidegate_engine::state::{Promotion, Stage, State};
 
 use super::workload::Sets;
-use crate::kubernetes::{POD_TEMPLATE_HASH, Target, json};
+use crate::kubernetes::{POD_TEMPLATE_HASH, Pair, RouteShare, Target, json};
 
-/// What Services and routes say.
+/// What Services and routes say. `others` are held like them and pinned to nothing of stable's.
 pub(super) fn view(
     target: &Target,
-    services: &[Value],
-    routes: &[Value],
+    (services, routes, others): (&[Value], &[Value], &[Value]),
     sets: &Sets<'_>,
     state: &State,
 ) -> TrafficView {
-    let all = services.iter().chain(routes);
+    let all = services.iter().chain(routes).chain(others);
     let held = all.clone().filter(|object| target.is_labelled(object, HELD_LABEL)).count();
     TrafficView {
         route: route(target, routes),
@@ -57,9 +55,7 @@ fn pinned(services: &[Value], sets: &Sets<'_>) -> Pinned {
         let selector = service.get("spec").and_then(|spec| spec.get("selector"));
         match selector.and_then(|selector| selector.get(POD_TEMPLATE_HASH)?.as_str()) {
             None => Pinned::All,
-            Some(hash) => {
-                sets.labelled(hash).map_or(Pinned::Mixed, |set| Pinned::To(set.revision.clone()))
-            }
+            Some(hash) => sets.labelled(hash).map_or(Pinned::Mixed, Pinned::To),
         }
     });
     let Some(first) = all.next() else { return Pinned::NoService };
@@ -71,50 +67,21 @@ fn route(target: &Target, routes: &[Value]) -> Option<RouteView> {
     if routes.len() < target.routes.len() || !routes.iter().all(is_accepted) {
         return None;
     }
-    let service = target.service()?;
-    let mut views = routes.iter().map(|route| split(route, service, &target.canary_service.name));
-    let first = views.next()??;
-    views.all(|other| other == Some(first)).then_some(first)
-}
-
-/// The canary's share of what the rules give to the Service and the canary's together. `None`: the
-/// rules disagree.
-fn split(route: &Value, service: &str, canary: &str) -> Option<RouteView> {
-    let mut shares = json::list(route, "/spec/rules").iter().filter_map(|rule| {
-        let weight = |name: &str| {
-            let backends = json::list(rule, "/backendRefs").iter();
-            let mut named = backends.filter(|backend| is_service(route, backend, name)).peekable();
-            named.peek()?;
-            Some(named.map(|backend| backend["weight"].as_u64().unwrap_or(1)).sum::<u64>())
-        };
-        match (weight(service), weight(canary)) {
-            (None, None) => None,
-            (Some(_), None) => Some(Some(RouteView::Home)),
-            (stable, Some(canary)) => Some(share(stable.unwrap_or(0), canary)),
-        }
-    });
-    // Where no rule is about the Service, none sends anything to the canary.
-    let Some(first) = shares.next() else { return Some(RouteView::Home) };
-    if shares.all(|other| other == first) { first } else { None }
-}
-
-/// Weights as whole percent. With both 0 nobody gets anything, the canary neither.
-fn share(stable: u64, canary: u64) -> Option<RouteView> {
-    let sum = stable.checked_add(canary)?;
-    if sum == 0 {
-        return Some(RouteView::Split(Weight::ZERO));
+    let pair = Pair {
+        namespace: &target.namespace,
+        service: target.service()?,
+        canary: &target.canary_service.name,
+    };
+    let mut shares = routes.iter().map(|route| pair.share(route));
+    let first = shares.next()?;
+    if shares.any(|other| other != first) {
+        return None;
     }
-    let percent = (canary.checked_mul(100)?.checked_add(sum / 2)?) / sum;
-    Weight::new(u8::try_from(percent).ok()?).map(RouteView::Split)
-}
-
-/// The backend is the Service of this name beside the route.
-pub(super) fn is_service(route: &Value, backend: &Value, name: &str) -> bool {
-    let of = |key: &str| backend.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-    backend["name"] == name
-        && of("kind").is_none_or(|kind| kind == "Service")
-        && of("group").is_none()
-        && of("namespace").is_none_or(|at| json::text(route, "/metadata/namespace") == Some(at))
+    match first {
+        RouteShare::Home => Some(RouteView::Home),
+        RouteShare::Split(weight) => Some(RouteView::Split(weight)),
+        RouteShare::Mixed => None,
+    }
 }
 
 /// Every gateway that the route names has taken this generation of it with all its backends. One

@@ -129,6 +129,7 @@ fn slow_setup(pod: &Value, now: DateTime<Utc>) -> Option<Trouble> {
 }
 
 /// A container, with what the template says of it.
+#[derive(Clone, Copy)]
 struct Container<'a> {
     status: &'a Value,
     spec: Option<&'a Value>,

@@ -10,8 +10,10 @@ mod index;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::pin::Pin;
+use std::time::Duration;
 
-use futures::stream::{AbortHandle, SelectAll, Stream, StreamExt, abortable, select_all, unfold};
+use futures::channel::oneshot;
+use futures::stream::{SelectAll, Stream, StreamExt, select_all, unfold};
 use kube::api::{DynamicObject, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event, watcher};
@@ -23,6 +25,9 @@ use index::{Index, Object};
 
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
+
+/// What owns a canary's set is gone before the set is, and the last pod of it is news too.
+const LINGER: Duration = Duration::from_mins(1);
 
 /// What is watched all the time.
 const ALWAYS: &[Kind] = &[
@@ -112,7 +117,8 @@ struct Triggers {
 }
 
 struct Canary {
-    watch: AbortHandle,
+    /// Dropped, it ends the watch soon after.
+    _watch: oneshot::Sender<()>,
     /// The watch of the owners has told of it since it began.
     is_told: bool,
 }
@@ -127,21 +133,15 @@ impl Triggers {
             Change::Of { kind, object, gone } => {
                 self.due.extend(self.index.touched(kind, &object, gone));
             }
-            Change::Begun { kind, namespace } if kind == Kind::ControllerRevision => {
-                for (_, canary) in self.canaries_in(namespace.as_deref()) {
-                    canary.is_told = false;
+            Change::Begun { kind: Kind::ControllerRevision, namespace } => {
+                for ((at, _), canary) in &mut self.canaries {
+                    canary.is_told &= namespace.as_ref().is_some_and(|namespace| namespace != at);
                 }
             }
-            Change::Told { kind, namespace } if kind == Kind::ControllerRevision => {
-                let lost = self.canaries_in(namespace.as_deref());
-                let lost: Vec<_> = lost
-                    .filter(|(_, canary)| !canary.is_told)
-                    .map(|(name, canary)| {
-                        canary.watch.abort();
-                        name.clone()
-                    })
-                    .collect();
-                self.canaries.retain(|name, _| !lost.contains(name));
+            Change::Told { kind: Kind::ControllerRevision, namespace } => {
+                self.canaries.retain(|(at, _), canary| {
+                    canary.is_told || namespace.as_ref().is_some_and(|namespace| namespace != at)
+                });
             }
             Change::Begun { .. } => {}
             Change::Told { kind, namespace } => {
@@ -150,24 +150,13 @@ impl Triggers {
         }
     }
 
-    fn canaries_in(
-        &mut self,
-        namespace: Option<&str>,
-    ) -> impl Iterator<Item = (&(String, String), &mut Canary)> {
-        self.canaries
-            .iter_mut()
-            .filter(move |((at, _), _)| namespace.is_none_or(|namespace| namespace == at))
-    }
-
     /// Sets and pods are watched while what owns them is there.
     fn canary(&mut self, owner: &Object, gone: bool) {
         let Some(key) = self.index.labelled(owner) else { return };
         self.due.push_back(key.clone());
         let name = (owner.namespace.clone(), owner.name.clone());
         if gone {
-            if let Some(canary) = self.canaries.remove(&name) {
-                canary.watch.abort();
-            }
+            self.canaries.remove(&name);
             return;
         }
         if let Some(canary) = self.canaries.get_mut(&name) {
@@ -179,9 +168,13 @@ impl Triggers {
         let selector = format!("{POD_TEMPLATE_HASH}={revision}");
         let both = [Kind::ReplicaSet, Kind::Pod]
             .map(|kind| selected(&self.client, kind, &owner.namespace, &selector, &key));
-        let (stream, watch) = abortable(select_all(both));
-        self.changes.push(Box::pin(stream));
-        self.canaries.insert(name, Canary { watch, is_told: true });
+        let (watch, dropped) = oneshot::channel::<()>();
+        let end = async {
+            let _ = dropped.await;
+            tokio::time::sleep(LINGER).await;
+        };
+        self.changes.push(Box::pin(select_all(both).take_until(Box::pin(end))));
+        self.canaries.insert(name, Canary { _watch: watch, is_told: true });
     }
 }
 

@@ -5,121 +5,93 @@ use tidegate_engine::observed::{Deployed, Workload};
 use tidegate_engine::state::Revision;
 
 use super::look::ObserveError;
-use super::trouble::time;
-use crate::kubernetes::{Kind, POD_TEMPLATE_HASH, Target, json, names, revision_of};
+use crate::kubernetes::{Target, json, sets};
 
 /// The annotation by which the Deployment controller counts the templates it took; a Deployment
 /// has the number of the set that it took last.
 const TAKEN_ANNOTATION: &str = "deployment.kubernetes.io/revision";
 
-/// The sets of a Deployment, told apart by who owns them.
-#[derive(Debug)]
+/// The sets that a Deployment's selector selects: its own, what we made for a canary, and others.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Sets<'a> {
-    /// What the Deployment controls.
-    owned: Vec<Set<'a>>,
-    /// What we made for a canary and still have.
-    canaries: Vec<Set<'a>>,
-}
-
-/// A set and its revision.
-#[derive(Clone, Debug)]
-pub(super) struct Set<'a> {
-    pub(super) object: &'a Value,
-    pub(super) revision: Revision,
+    deployment: Option<&'a Value>,
+    workload: &'a str,
+    all: &'a [Value],
 }
 
 impl<'a> Sets<'a> {
-    /// Sorts the sets that the Deployment's selector selects. Sets of others are left out.
-    pub(super) fn sort(deployment: Option<&Value>, target: &Target, sets: &'a [Value]) -> Self {
-        let uid = deployment.and_then(json::uid);
-        let mut sorted = Self { owned: Vec::new(), canaries: Vec::new() };
-        for object in sets {
-            let Some(template) = json::template(object) else { continue };
-            let set = Set { object, revision: revision_of(template) };
-            if uid.is_some_and(|uid| json::is_controlled_by(object, Kind::Deployment, uid)) {
-                sorted.owned.push(set);
-            } else if is_canary(object, target, &set.revision) {
-                sorted.canaries.push(set);
-            }
-        }
-        sorted
+    pub(super) fn new(deployment: Option<&'a Value>, target: &'a Target, all: &'a [Value]) -> Self {
+        Self { deployment, workload: &target.workload, all }
     }
 
-    /// The set that serves a revision: of several the one with most available pods.
-    pub(super) fn owned(&self, revision: &Revision) -> Option<&Set<'a>> {
-        let of_revision = self.owned.iter().filter(|set| set.revision == *revision);
-        of_revision.max_by_key(|set| {
-            let available = json::count(set.object, "/status/availableReplicas").unwrap_or(0);
-            // Of equal ones the Deployment controller takes the oldest.
-            (available, is_active(set.object), std::cmp::Reverse(created(set.object)))
+    /// What the Deployment controls.
+    fn owned(&self) -> impl Iterator<Item = &'a Value> {
+        let deployment = self.deployment;
+        let is_owned =
+            move |set: &&Value| deployment.is_some_and(|owner| sets::is_owned(set, owner));
+        self.all.iter().filter(is_owned)
+    }
+
+    /// The Deployment's set that serves a revision.
+    pub(super) fn of_deployment(&self, revision: &Revision) -> Option<&'a Value> {
+        sets::of_deployment(self.all, self.deployment?, revision)
+    }
+
+    /// The set that we made for a canary, while it is ours. It goes by its name: should something
+    /// have changed its template, it is still ours to take away.
+    pub(super) fn canary(&self, revision: &Revision) -> Option<&'a Value> {
+        self.all.iter().find(|set| sets::is_canary(set, self.workload, revision))
+    }
+
+    /// The revision whose pods carry this value of the label `pod-template-hash`.
+    pub(super) fn labelled(&self, hash: &str) -> Option<Revision> {
+        let own = self.owned().find(|set| sets::hash(set) == Some(hash));
+        own.and_then(sets::revision).or_else(|| {
+            let revision = Revision::new(hash);
+            self.canary(&revision).map(|_| revision)
         })
-    }
-
-    /// The set that we made for a canary, while it is ours.
-    pub(super) fn canary(&self, revision: &Revision) -> Option<&Set<'a>> {
-        self.canaries.iter().find(|set| set.revision == *revision)
-    }
-
-    /// The set whose pods carry this value of the label `pod-template-hash`.
-    pub(super) fn labelled(&self, hash: &str) -> Option<&Set<'a>> {
-        let all = self.owned.iter().chain(&self.canaries);
-        all.into_iter().find(|set| json::label(set.object, POD_TEMPLATE_HASH) == Some(hash))
     }
 
     /// The revision that the Deployment controller says it took last.
-    fn adopted(&self, deployment: &Value) -> Option<Revision> {
-        if !json::is_observed(deployment) {
-            return None;
-        }
-        let taken = json::annotation(deployment, TAKEN_ANNOTATION)?;
-        let set = self
-            .owned
-            .iter()
-            .find(|set| json::annotation(set.object, TAKEN_ANNOTATION) == Some(taken));
-        set.map(|set| set.revision.clone())
+    fn adopted(&self) -> Option<Revision> {
+        let deployment = self.deployment.filter(|deployment| json::is_observed(deployment))?;
+        let taken = number(deployment)?;
+        self.owned().find(|set| number(set) == Some(taken)).and_then(sets::revision)
     }
 
     /// One stable set has all pods, and no empty one could be taken for the canary (an equal
-    /// template) or be scaled up instead of stable (younger: the Deployment controller scales the
-    /// youngest when it knows none of the template).
-    fn are_settled(&self, deployment: &Value, stable: Option<&Revision>) -> bool {
-        let Some(template) = template(deployment) else { return false };
-        let mut active = self.owned.iter().filter(|set| is_active(set.object));
+    /// template, whoever finds it equal) or be scaled up instead of stable (younger: the
+    /// Deployment controller scales the youngest when it knows none of the template).
+    fn are_settled(&self, stable: Option<&Revision>) -> bool {
+        let Some(deployment) = self.deployment else { return false };
+        let mut active = self.owned().filter(|set| is_active(set));
         let (Some(only), None) = (active.next(), active.next()) else { return false };
-        let is_stable = stable.is_none_or(|stable| only.revision == *stable);
-        let mut empty = self.owned.iter().filter(|set| !is_active(set.object));
+        let revision = sets::revision(only);
+        let is_stable = stable.is_none_or(|stable| revision.as_ref() == Some(stable));
+        let mut empty = self.owned().filter(|set| !is_active(set));
+        let is_obstacle = |set: &Value| {
+            let is_taken = number(set).is_some() && number(set) == number(deployment);
+            let is_equal = sets::revision(set) == sets::revision(deployment);
+            is_taken || is_equal || created(set) >= created(only)
+        };
         is_stable
             && json::is_observed(deployment)
-            && json::is_observed(only.object)
-            && !empty.any(|set| {
-                let is_template = set.revision == template && only.revision != template;
-                is_template || created(set.object) > created(only.object)
-            })
+            && json::is_observed(only)
+            && !empty.any(is_obstacle)
     }
 }
 
-/// A set made by us: named after the revision and controlled by the object that we made with it.
-fn is_canary(set: &Value, target: &Target, revision: &Revision) -> bool {
-    let name = names::set_name(&target.workload, revision);
-    json::label(set, POD_TEMPLATE_HASH) == Some(revision.as_str())
-        && json::name(set) == Some(name.as_str())
-        && json::controller(set).is_some_and(|owner| {
-            owner["kind"] == Kind::ControllerRevision.as_str() && owner["name"] == name.as_str()
-        })
+fn number(object: &Value) -> Option<&str> {
+    json::annotation(object, TAKEN_ANNOTATION)
+}
+
+fn created(set: &Value) -> Option<&str> {
+    json::text(set, "/metadata/creationTimestamp")
 }
 
 /// It has pods, or is about to.
 fn is_active(set: &Value) -> bool {
     json::replicas(set) > 0 || json::count(set, "/status/replicas").unwrap_or(0) > 0
-}
-
-fn created(set: &Value) -> Option<chrono::DateTime<chrono::Utc>> {
-    time(set, "/metadata/creationTimestamp")
-}
-
-/// The revision of a Deployment's template.
-pub(super) fn template(deployment: &Value) -> Option<Revision> {
-    json::template(deployment).map(revision_of)
 }
 
 /// The facts of a Deployment.
@@ -129,7 +101,7 @@ pub(super) fn facts(
     stable: Option<&Revision>,
     deployed: Deployed,
 ) -> Result<Workload, ObserveError> {
-    let template = template(deployment).ok_or_else(|| ObserveError::Unreadable {
+    let template = sets::revision(deployment).ok_or_else(|| ObserveError::Unreadable {
         object: format!("Deployment {}", json::name(deployment).unwrap_or_default()),
         field: "spec.template",
     })?;
@@ -138,35 +110,17 @@ pub(super) fn facts(
         desired: json::replicas(deployment),
         paused: json::is_paused(deployment),
         deployed,
-        settled: sets.are_settled(deployment, stable),
-        adopted: sets.adopted(deployment),
+        settled: sets.are_settled(stable),
+        adopted: sets.adopted(),
         deliberate: false,
     })
 }
 
-/// The label selector of a Deployment, as a query has it.
+/// What selects the sets and pods of a Deployment. `None`: nothing that can be asked for; an empty
+/// selector would mean everything.
 pub(super) fn selector(deployment: &Value) -> Option<String> {
-    let selector = deployment.pointer("/spec/selector")?;
-    let mut parts = Vec::new();
-    if let Some(labels) = selector["matchLabels"].as_object() {
-        for (key, value) in labels {
-            parts.push(format!("{key}={}", value.as_str()?));
-        }
-    }
-    for expression in json::list(selector, "/matchExpressions") {
-        let key = expression["key"].as_str()?;
-        let values: Option<Vec<_>> =
-            json::list(expression, "/values").iter().map(Value::as_str).collect();
-        let values = values?.join(",");
-        parts.push(match expression["operator"].as_str()? {
-            "In" => format!("{key} in ({values})"),
-            "NotIn" => format!("{key} notin ({values})"),
-            "Exists" => key.to_owned(),
-            "DoesNotExist" => format!("!{key}"),
-            _ => return None,
-        });
-    }
-    (!parts.is_empty()).then(|| parts.join(","))
+    let selector = sets::selector_text(deployment.pointer("/spec/selector")?)?;
+    Some(selector).filter(|selector| !selector.is_empty())
 }
 
 #[cfg(test)]

@@ -1,3 +1,40 @@
-//! Stories on the test bed: a real cluster.
+//! Stories on the test bed: a real cluster. `tests/README.md` says what runs and how to add one.
 
-fn main() {}
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "tests print what they do, and run programs"
+)]
+
+mod runner;
+mod sandbox;
+mod servers;
+
+use std::process::ExitCode;
+
+use runner::{Story, Tier};
+
+fn main() -> ExitCode {
+    if let Some(code) = sandbox::nested() {
+        return code;
+    }
+    runner::run(
+        Tier::Smoke,
+        vec![
+            Story::smoke("nothing_is_left_after_sigkill", sandbox::nothing_is_left_after_sigkill),
+            Story::smoke("exit_codes_pass_through", sandbox::exit_codes_pass_through),
+            Story::smoke("ctrl_c_arrives_once", sandbox::ctrl_c_arrives_once),
+            Story::smoke("a_user_gets_in_or_is_told_why", sandbox::a_user_gets_in_or_is_told_why),
+            Story::matrix("no_world_is_left_after_sigkill", sandbox::no_world_is_left),
+            Story::smoke("the_world_works", servers::the_world_works),
+            Story::smoke("owner_references_are_guarded", servers::owner_references_are_guarded),
+            Story::smoke(
+                "a_token_has_the_rights_of_its_account_only",
+                servers::a_token_has_the_rights_of_its_account_only,
+            ),
+            Story::matrix("killed_servers_come_back", servers::killed_servers_come_back).alone(),
+            Story::matrix("the_policy_api_can_be_off", servers::the_policy_api_can_be_off).alone(),
+        ],
+    )
+}

@@ -1,3 +1,5 @@
+#![expect(clippy::needless_pass_by_value, reason = "`json!` reads better without `&`")]
+
 use super::*;
 use serde_json::json;
 
@@ -178,7 +180,7 @@ fn our_own_sync_names_what_it_sends_before_it_is_done() {
     assert_eq!(own_sync(&[inventory(GOOD, BAD, ours)], &target()), git(BAD, false));
     assert_eq!(own_sync(&[inventory(GOOD, GOOD, ours)], &target()), git(GOOD, true));
     let other = inventory(GOOD, GOOD, "shop_api_apps_Deployment");
-    assert_eq!(own_sync(&[other.clone()], &target()), Answer::Nothing);
+    assert_eq!(own_sync(std::slice::from_ref(&other), &target()), Answer::Nothing);
     let both = [other, inventory(GOOD, BAD, ours)];
     assert_eq!(own_sync(&both, &target()), git(BAD, false));
 }

@@ -1,5 +1,8 @@
+#![expect(clippy::needless_pass_by_value, reason = "`json!` reads better without `&`")]
+
 use super::*;
 use serde_json::json;
+use tidegate_engine::plan::Weight;
 use tidegate_engine::state::Revision;
 
 use crate::kubernetes::{CanaryService, revision_of};
@@ -76,7 +79,7 @@ fn the_weight_is_the_canarys_share_of_both() {
     assert_eq!(read(&[route(json!([rule(80, 20)]))]), weight(20));
     assert_eq!(read(&[route(json!([rule(100, 0)]))]), weight(0));
     assert_eq!(read(&[route(json!([rule(0, 100)]))]), weight(100));
-    assert_eq!(read(&[route(json!([rule(0, 0)]))]), weight(0));
+    assert_eq!(read(&[route(json!([rule(0, 0)]))]), None, "nobody gets anything");
     assert_eq!(read(&[route(json!([rule(9, 1)]))]), weight(10));
 }
 
@@ -177,7 +180,8 @@ fn sets() -> (Value, Vec<Value>, Revision) {
 #[test]
 fn a_pin_is_told_as_the_revision_of_the_set_behind_it() {
     let (deployment, all, revision) = sets();
-    let sets = Sets::sort(Some(&deployment), &target(), &all);
+    let target = target();
+    let sets = Sets::new(Some(&deployment), &target, &all);
     let stable = service(Some("5d1"));
     assert_eq!(pinned(&[service(None), service(None)], &sets), Pinned::All);
     assert_eq!(pinned(&[stable.clone(), stable.clone()], &sets), Pinned::To(revision));
@@ -190,7 +194,8 @@ fn a_pin_is_told_as_the_revision_of_the_set_behind_it() {
 fn on_the_way_forward_all_must_be_held_and_on_the_way_home_one_is_enough() {
     use tidegate_engine::state::{Origin, Trial, TrialId};
     let (deployment, all, revision) = sets();
-    let sets = Sets::sort(Some(&deployment), &target(), &all);
+    let target = target();
+    let sets = Sets::new(Some(&deployment), &target, &all);
     let mut held = service(None);
     held["metadata"]["labels"] = json!({HELD_LABEL: "web"});
     let mut others = service(None);
@@ -212,7 +217,7 @@ fn on_the_way_forward_all_must_be_held_and_on_the_way_home_one_is_enough() {
         ..State::default()
     };
     let is_held =
-        |services: &[Value], state: &State| view(&target(), services, &[], &sets, state).held;
+        |services: &[Value], state: &State| view(&target, (services, &[], &[]), &sets, state).held;
     let forward = state(Stage::Starting { since });
     let home = state(Stage::Promoting { part: Promotion::Releasing, since });
     let half = [held.clone(), service(None)];
@@ -222,4 +227,7 @@ fn on_the_way_forward_all_must_be_held_and_on_the_way_home_one_is_enough() {
     assert!(is_held(&[held.clone(), held], &forward));
     assert!(!is_held(&[others], &State::default()));
     assert!(!is_held(&[], &forward));
+    let canary = [service(None)];
+    let whole = view(&target, (&half[..1], &[], &canary), &sets, &forward);
+    assert!(!whole.held, "a user's own canary Service is held too");
 }

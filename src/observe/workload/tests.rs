@@ -2,7 +2,7 @@ use super::*;
 use serde_json::json;
 use tidegate_engine::observed::Deployed;
 
-use crate::kubernetes::CanaryService;
+use crate::kubernetes::{CanaryService, POD_TEMPLATE_HASH, revision_of};
 
 fn target() -> Target {
     Target {
@@ -78,8 +78,8 @@ fn canary(image: &str, replicas: u32) -> Value {
 }
 
 fn work(deployment: &Value, sets: &[Value], stable: &str) -> Workload {
-    let stable = revision(stable);
-    let sets = Sets::sort(Some(deployment), &target(), sets);
+    let (stable, target) = (revision(stable), target());
+    let sets = Sets::new(Some(deployment), &target, sets);
     facts(deployment, &sets, Some(&stable), Deployed::Unknown).expect("a template")
 }
 
@@ -140,55 +140,55 @@ fn what_the_controller_has_not_looked_at_says_nothing() {
 }
 
 #[test]
+fn a_set_that_the_controller_takes_for_the_template_is_not_settled() {
+    let mut deployment = deployment("web:2");
+    deployment["metadata"]["annotations"][TAKEN_ANNOTATION] = json!("0");
+    let sets = [set("web:0", "0", 0, 0), set("web:1", "1", 3, 5)];
+    assert!(!work(&deployment, &sets, "web:1").settled);
+}
+
+#[test]
 fn the_canary_is_ours_until_the_deployment_controls_it() {
     let deployment = deployment("web:2");
-    let mut all = vec![set("web:1", "1", 3, 0), canary("web:2", 1)];
-    let sets = Sets::sort(Some(&deployment), &target(), &all);
-    assert!(sets.canary(&revision("web:2")).is_some());
-    assert!(sets.owned(&revision("web:2")).is_none());
+    let (canary, target) = (canary("web:2", 1), target());
+    let mut all = vec![set("web:1", "1", 3, 0), canary];
+    let revision = revision("web:2");
+    let sets = Sets::new(Some(&deployment), &target, &all);
+    assert!(sets.canary(&revision).is_some() && sets.of_deployment(&revision).is_none());
+    assert_eq!(sets.labelled(revision.as_str()), Some(revision.clone()));
     assert!(work(&deployment, &all, "web:1").settled, "the canary's set is no obstacle");
     all[1]["metadata"]["ownerReferences"] = all[0]["metadata"]["ownerReferences"].clone();
     all[1]["metadata"]["annotations"][TAKEN_ANNOTATION] = json!("1");
     all[0]["metadata"]["annotations"][TAKEN_ANNOTATION] = json!("0");
-    let sets = Sets::sort(Some(&deployment), &target(), &all);
-    assert!(sets.canary(&revision("web:2")).is_none());
-    assert_eq!(sets.adopted(&deployment), Some(revision("web:2")));
+    let sets = Sets::new(Some(&deployment), &target, &all);
+    assert!(sets.canary(&revision).is_none() && sets.of_deployment(&revision).is_some());
+    assert_eq!(sets.labelled(revision.as_str()), Some(revision.clone()));
+    assert_eq!(sets.adopted(), Some(revision));
+}
+
+#[test]
+fn a_canary_whose_template_was_changed_on_the_way_is_still_ours() {
+    let mut changed = canary("web:2", 0);
+    changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("mirror/web:2");
+    let (all, target) = ([changed], target());
+    assert!(Sets::new(None, &target, &all).canary(&revision("web:2")).is_some());
 }
 
 #[test]
 fn a_set_of_somebody_else_is_neither() {
     let mut other = canary("web:2", 1);
     other["metadata"]["ownerReferences"][0]["kind"] = json!("Rollout");
-    let all = [other];
-    let sets = Sets::sort(None, &target(), &all);
+    let (all, target) = ([other], target());
+    let sets = Sets::new(None, &target, &all);
     assert!(sets.canary(&revision("web:2")).is_none());
-    assert!(sets.labelled(revision("web:2").as_str()).is_none());
+    assert_eq!(sets.labelled(revision("web:2").as_str()), None);
 }
 
 #[test]
-fn of_equal_sets_the_one_that_serves_counts() {
-    let all = [set("web:1", "1", 0, 0), set("web:1", "2", 3, 5)];
-    let deployment = deployment("web:2");
-    let sets = Sets::sort(Some(&deployment), &target(), &all);
-    let owned = sets.owned(&revision("web:1")).expect("a set");
-    assert_eq!(json::name(owned.object), Some("web-5d2"));
-}
-
-#[test]
-fn a_selector_is_written_as_a_query_has_it() {
+fn an_empty_selector_is_never_sent() {
     let selected = |selector: Value| selector_of(&json!({"spec": {"selector": selector}}));
-    let all = json!({
-        "matchLabels": {"app": "web"},
-        "matchExpressions": [
-            {"key": "tier", "operator": "In", "values": ["a", "b"]},
-            {"key": "old", "operator": "DoesNotExist"},
-            {"key": "new", "operator": "Exists"},
-            {"key": "zone", "operator": "NotIn", "values": ["c"]},
-        ],
-    });
-    let expected = "app=web,tier in (a,b),!old,new,zone notin (c)";
-    assert_eq!(selected(all).as_deref(), Some(expected));
-    assert_eq!(selected(json!({})), None, "an empty selector is never sent: it means everything");
+    assert_eq!(selected(json!({"matchLabels": {"app": "web"}})).as_deref(), Some("app=web"));
+    assert_eq!(selected(json!({})), None, "it would mean everything");
 }
 
 fn selector_of(deployment: &Value) -> Option<String> {

@@ -1,0 +1,5 @@
+//go:build tools
+
+package testbed
+
+import _ "code.gitea.io/gitea"

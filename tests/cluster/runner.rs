@@ -1,0 +1,177 @@
+//! Runs stories on one shared world; used by every target that needs one.
+//!
+//! A story is an `async fn(&'static World) -> anyhow::Result<()>`. All stories of a run share the
+//! world and have a Kubernetes namespace each; those marked [`Story::alone`] have the world to
+//! themselves while they run.
+
+use std::{
+    env,
+    pin::Pin,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use libtest_mimic::{Arguments, Failed, Trial};
+use tidegate_testbed::{
+    components::{self, Tier as Programs},
+    sandbox::{self, Next, Sandbox},
+    world::{World, WorldOptions},
+};
+use tokio::{runtime::Runtime, sync::RwLock};
+
+/// The longest a story may take; it is told to be hanging then.
+const STORY_WITHIN: Duration = Duration::from_mins(5);
+
+/// When a story runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// With every `cargo test --workspace`.
+    Smoke,
+    /// Only with `cargo test --test matrix`, or with `-- --include-ignored`.
+    Matrix,
+}
+
+type Told = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// One test on the shared world.
+pub struct Story {
+    name: &'static str,
+    tier: Tier,
+    alone: bool,
+    tell: Box<dyn FnOnce(&'static World) -> Told + Send>,
+}
+
+impl Story {
+    /// A story of the smoke tier.
+    pub fn smoke<F, T>(name: &'static str, tell: F) -> Self
+    where
+        F: FnOnce(&'static World) -> T + Send + 'static,
+        T: Future<Output = Result<()>> + Send + 'static,
+    {
+        let tell = Box::new(|world: &'static World| Box::pin(tell(world)) as Told);
+        Self { name, tier: Tier::Smoke, alone: false, tell }
+    }
+
+    /// A story of the matrix tier.
+    pub fn matrix<F, T>(name: &'static str, tell: F) -> Self
+    where
+        F: FnOnce(&'static World) -> T + Send + 'static,
+        T: Future<Output = Result<()>> + Send + 'static,
+    {
+        Self { tier: Tier::Matrix, ..Self::smoke(name, tell) }
+    }
+
+    /// Marks a story that kills servers or measures time: no other runs beside it.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { alone: true, ..self }
+    }
+}
+
+/// The main function of a target: runs the stories of `tier` and of those below it.
+pub fn run(tier: Tier, stories: Vec<Story>) -> ExitCode {
+    let arguments = Arguments::from_args();
+    let names: Vec<_> = stories.iter().map(|story| (story.name, story.tier)).collect();
+    sandbox::main(|| outside(&arguments, tier, &names), |sandbox| inside(sandbox, tier, stories))
+}
+
+/// What is decided before there is a world: listing needs none, neither does a filter that leaves
+/// no story.
+fn outside(arguments: &Arguments, tier: Tier, names: &[(&str, Tier)]) -> Result<Next> {
+    if arguments.list {
+        let listed = names
+            .iter()
+            .map(|&(name, of)| Trial::test(name, || Ok(())).with_ignored_flag(of > tier))
+            .collect();
+        return Ok(Next::Done(libtest_mimic::run(arguments, listed).exit_code()));
+    }
+    let chosen: Vec<_> = names
+        .iter()
+        .filter(|(name, of)| is_chosen(arguments, name, *of > tier))
+        .map(|(name, _)| *name)
+        .collect();
+    if chosen.is_empty() {
+        println!("no story is chosen: the test bed stays down");
+        return Ok(Next::Done(ExitCode::SUCCESS));
+    }
+    if env::var("TIDEGATE_TESTBED").is_ok_and(|value| value == "off") {
+        println!("left out because of TIDEGATE_TESTBED=off: {}", chosen.join(", "));
+        return Ok(Next::Done(ExitCode::SUCCESS));
+    }
+    components::ensure(programs(tier)).context("make the programs of the test bed ready")?;
+    Ok(Next::Enter)
+}
+
+fn programs(tier: Tier) -> Programs {
+    match tier {
+        Tier::Smoke => Programs::Smoke,
+        Tier::Matrix => Programs::All,
+    }
+}
+
+/// Whether the harness will run a test of this name; `left_out` are those of a higher tier.
+fn is_chosen(arguments: &Arguments, name: &str, left_out: bool) -> bool {
+    let fits = |text: &str| if arguments.exact { name == text } else { name.contains(text) };
+    let wanted = if arguments.ignored { left_out } else { !left_out || arguments.include_ignored };
+    wanted
+        && arguments.filter.as_deref().is_none_or(fits)
+        && !arguments.skip.iter().any(|text| fits(text))
+}
+
+fn inside(sandbox: &Sandbox, tier: Tier, stories: Vec<Story>) -> Result<ExitCode> {
+    let arguments = Arguments::from_args();
+    let components = components::ensure(programs(tier))?;
+    let runtime = Arc::new(Runtime::new().context("start a runtime")?);
+    let options = WorldOptions::default();
+    let world = runtime.block_on(World::start(&components, sandbox, &options))?;
+    // The namespaces end with this process, and the servers with them: nobody need drop it.
+    let world: &'static World = Box::leak(Box::new(world));
+
+    let left_out: Vec<_> = stories
+        .iter()
+        .filter(|story| story.tier > tier && !is_chosen(&arguments, story.name, true))
+        .map(|story| story.name)
+        .collect();
+    let quiet = Arc::new(RwLock::new(()));
+    let trials = stories
+        .into_iter()
+        .map(|story| {
+            let (runtime, quiet) = (Arc::clone(&runtime), Arc::clone(&quiet));
+            let ignored = story.tier > tier;
+            Trial::test(story.name, move || runtime.block_on(told(story, world, &quiet)))
+                .with_ignored_flag(ignored)
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if left_out.is_empty() {
+        println!("left out: nothing");
+    } else {
+        println!("left out, for `cargo test --test matrix`: {}", left_out.join(", "));
+    }
+    Ok(conclusion.exit_code())
+}
+
+async fn told(story: Story, world: &'static World, quiet: &RwLock<()>) -> Result<(), Failed> {
+    // One of the two is held while the story is told.
+    let (_beside, _alone) = if story.alone {
+        (None, Some(quiet.write().await))
+    } else {
+        (Some(quiet.read().await), None)
+    };
+    let start = Instant::now();
+    // A task of its own turns a panic into an error with the name of the story.
+    let task = tokio::spawn((story.tell)(world));
+    let abort = task.abort_handle();
+    let end = match tokio::time::timeout(STORY_WITHIN, task).await {
+        Ok(Ok(end)) => end,
+        Ok(Err(error)) => Err(anyhow!(error)),
+        Err(_) => {
+            abort.abort();
+            Err(anyhow!("it hangs: no end after {} s", STORY_WITHIN.as_secs()))
+        }
+    };
+    println!("{}: {:.1} s", story.name, start.elapsed().as_secs_f64());
+    end.map_err(|error| Failed::from(format!("{error:?}\nlogs: {}", world.logs().display())))
+}
