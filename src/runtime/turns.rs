@@ -228,6 +228,7 @@ impl Turns {
     }
 
     /// Tells people and the record; nothing that goes wrong here stops a turn.
+    #[expect(clippy::too_many_arguments, reason = "all that a record is made of")]
     pub(super) async fn tell(
         &self,
         key: &Key,
