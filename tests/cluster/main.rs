@@ -7,6 +7,8 @@
     reason = "tests print what they do, and run programs"
 )]
 
+mod gitops;
+mod kubelet;
 mod runner;
 mod sandbox;
 mod servers;
@@ -22,6 +24,34 @@ fn main() -> ExitCode {
     runner::run(
         Tier::Smoke,
         vec![
+            Story::smoke(
+                "a_crash_loop_is_seen_with_its_back_off",
+                kubelet::a_crash_loop_is_seen_with_its_back_off,
+            ),
+            Story::smoke(
+                "a_drain_waits_for_the_hook_and_then_for_the_process",
+                kubelet::a_drain_waits_for_the_hook_and_then_for_the_process,
+            ),
+            Story::smoke(
+                "a_pod_that_fits_nowhere_is_unschedulable",
+                kubelet::a_pod_that_fits_nowhere_is_unschedulable,
+            ),
+            Story::smoke("a_commit_is_applied_and_pruned", gitops::a_commit_is_applied_and_pruned),
+            Story::matrix(
+                "a_wait_reports_what_is_not_ready_in_time",
+                gitops::a_wait_reports_what_is_not_ready_in_time,
+            ),
+            Story::matrix(
+                "a_wait_reports_what_has_given_up",
+                gitops::a_wait_reports_what_has_given_up,
+            ),
+            Story::matrix(
+                "a_dependent_waits_for_what_it_depends_on",
+                gitops::a_dependent_waits_for_what_it_depends_on,
+            ),
+            Story::matrix("the_forge_refuses_and_is_forced", gitops::the_forge_refuses_and_is_forced),
+            Story::matrix("flux_pauses_and_survives_a_kill", gitops::flux_pauses_and_survives_a_kill)
+                .alone(),
             Story::smoke("nothing_is_left_after_sigkill", sandbox::nothing_is_left_after_sigkill),
             Story::smoke("exit_codes_pass_through", sandbox::exit_codes_pass_through),
             Story::smoke("ctrl_c_arrives_once", sandbox::ctrl_c_arrives_once),
