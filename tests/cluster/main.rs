@@ -9,6 +9,7 @@
 
 mod gitops;
 mod kubelet;
+mod observe;
 mod runner;
 mod sandbox;
 mod servers;
@@ -49,9 +50,15 @@ fn main() -> ExitCode {
                 "a_dependent_waits_for_what_it_depends_on",
                 gitops::a_dependent_waits_for_what_it_depends_on,
             ),
-            Story::matrix("the_forge_refuses_and_is_forced", gitops::the_forge_refuses_and_is_forced),
-            Story::matrix("flux_pauses_and_survives_a_kill", gitops::flux_pauses_and_survives_a_kill)
-                .alone(),
+            Story::matrix(
+                "the_forge_refuses_and_is_forced",
+                gitops::the_forge_refuses_and_is_forced,
+            ),
+            Story::matrix(
+                "flux_pauses_and_survives_a_kill",
+                gitops::flux_pauses_and_survives_a_kill,
+            )
+            .alone(),
             Story::smoke("nothing_is_left_after_sigkill", sandbox::nothing_is_left_after_sigkill),
             Story::smoke("exit_codes_pass_through", sandbox::exit_codes_pass_through),
             Story::smoke("ctrl_c_arrives_once", sandbox::ctrl_c_arrives_once),
@@ -63,6 +70,19 @@ fn main() -> ExitCode {
                 "a_token_has_the_rights_of_its_account_only",
                 servers::a_token_has_the_rights_of_its_account_only,
             ),
+            Story::smoke(
+                "every_change_of_a_rollouts_objects_is_told",
+                observe::every_change_of_a_rollouts_objects_is_told,
+            ),
+            Story::smoke(
+                "one_look_reads_what_the_controllers_wrote",
+                observe::one_look_reads_what_the_controllers_wrote,
+            ),
+            Story::matrix(
+                "watches_outlive_the_api_server",
+                observe::watches_outlive_the_api_server,
+            )
+            .alone(),
             Story::matrix("killed_servers_come_back", servers::killed_servers_come_back).alone(),
             Story::matrix("the_policy_api_can_be_off", servers::the_policy_api_can_be_off).alone(),
         ],
