@@ -10,9 +10,11 @@
 mod gitops;
 mod kubelet;
 mod observe;
+mod releases;
 mod runner;
 mod sandbox;
 mod servers;
+mod shop;
 
 use std::process::ExitCode;
 
@@ -64,6 +66,10 @@ fn main() -> ExitCode {
             Story::smoke("ctrl_c_arrives_once", sandbox::ctrl_c_arrives_once),
             Story::smoke("a_user_gets_in_or_is_told_why", sandbox::a_user_gets_in_or_is_told_why),
             Story::matrix("no_world_is_left_after_sigkill", sandbox::no_world_is_left),
+            Story::smoke("a_bad_release_is_reverted", releases::a_bad_release_is_reverted),
+            Story::smoke("a_good_release_is_handed_over", releases::a_good_release_is_handed_over),
+            Story::smoke("a_bad_release_survives_kills", releases::a_bad_release_survives_kills),
+            Story::smoke("a_good_release_survives_kills", releases::a_good_release_survives_kills),
             Story::smoke("the_world_works", servers::the_world_works),
             Story::smoke("owner_references_are_guarded", servers::owner_references_are_guarded),
             Story::smoke(
