@@ -13,7 +13,7 @@ use tidegate_testbed::{
 };
 
 /// Flux applies within a second of being asked; beside a build it needs more.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A commit is applied, the next one too, and what is gone from Git is gone from the cluster.
 pub(crate) async fn a_commit_is_applied_and_pruned(world: &World) -> Result<()> {

@@ -9,9 +9,12 @@
 
 mod gitops;
 mod kubelet;
+mod observe;
+mod releases;
 mod runner;
 mod sandbox;
 mod servers;
+mod shop;
 
 use std::process::ExitCode;
 
@@ -63,12 +66,29 @@ fn main() -> ExitCode {
             Story::smoke("ctrl_c_arrives_once", sandbox::ctrl_c_arrives_once),
             Story::smoke("a_user_gets_in_or_is_told_why", sandbox::a_user_gets_in_or_is_told_why),
             Story::matrix("no_world_is_left_after_sigkill", sandbox::no_world_is_left),
+            Story::smoke("a_bad_release_is_reverted", releases::a_bad_release_is_reverted),
+            Story::smoke("a_good_release_is_handed_over", releases::a_good_release_is_handed_over),
+            Story::smoke("a_bad_release_survives_kills", releases::a_bad_release_survives_kills),
+            Story::smoke("a_good_release_survives_kills", releases::a_good_release_survives_kills),
             Story::smoke("the_world_works", servers::the_world_works),
             Story::smoke("owner_references_are_guarded", servers::owner_references_are_guarded),
             Story::smoke(
                 "a_token_has_the_rights_of_its_account_only",
                 servers::a_token_has_the_rights_of_its_account_only,
             ),
+            Story::smoke(
+                "every_change_of_a_rollouts_objects_is_told",
+                observe::every_change_of_a_rollouts_objects_is_told,
+            ),
+            Story::smoke(
+                "one_look_reads_what_the_controllers_wrote",
+                observe::one_look_reads_what_the_controllers_wrote,
+            ),
+            Story::matrix(
+                "watches_outlive_the_api_server",
+                observe::watches_outlive_the_api_server,
+            )
+            .alone(),
             Story::matrix("killed_servers_come_back", servers::killed_servers_come_back).alone(),
             Story::matrix("the_policy_api_can_be_off", servers::the_policy_api_can_be_off).alone(),
         ],

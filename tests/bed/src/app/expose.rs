@@ -194,3 +194,26 @@ impl Message {
         self.bytes(field, &message.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_encoded_as_the_format_says() {
+        let mut message = Message::default();
+        // The examples of protobuf.dev, Encoding: 150 in field 1, "testing" in field 2.
+        message.number(1, 150);
+        message.string(2, "testing");
+        assert_eq!(message.0, *b"\x08\x96\x01\x12\x07testing");
+        assert_eq!([0, -1, 1, -2, 2].map(zigzag), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn protocol_buffers_are_sent_only_to_who_knows_them() {
+        assert!(wants_protobuf(&format!("{PROTOBUF};q=0.6,text/plain;q=0.5")));
+        for accept in ["*/*", "text/plain;version=0.0.4", "application/vnd.google.protobuf"] {
+            assert!(!wants_protobuf(accept), "{accept}");
+        }
+    }
+}

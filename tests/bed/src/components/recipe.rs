@@ -6,6 +6,10 @@ use sha2::{Digest, Sha256};
 
 use super::{Folder, Program, Tier};
 
+/// Counts the ways in which this code has turned recipes into entries; to be raised when the same
+/// recipe begins to give other files.
+const WAY: u32 = 1;
+
 /// One entry of the cache: what it is, what it is made of, what it holds.
 #[derive(Debug)]
 pub(super) struct Recipe {
@@ -115,7 +119,7 @@ impl Recipe {
     pub(super) fn definition(&self) -> String {
         // Without `..` below: a new field must find its way into the key.
         let Self { name, version, tier: _, source, programs, folders } = self;
-        let mut text = format!("name {name}\nversion {version}\n");
+        let mut text = format!("name {name}\nversion {version}\nway {WAY}\n");
         for (program, path) in *programs {
             let _ = writeln!(text, "program {program:?} {path}");
         }

@@ -210,18 +210,23 @@ fn a_file_with_another_hash_is_refused_by_name_with_both_hashes() {
 }
 
 #[test]
-fn copies_of_read_only_modules_can_be_written() {
+fn copies_of_a_module_can_be_written_and_its_scripts_run() {
     let folder = tempfile::tempdir().unwrap();
     let from = folder.path().join("module");
     fs::create_dir_all(from.join("sub")).unwrap();
-    let file = from.join("sub/run.sh");
-    fs::write(&file, "x").unwrap();
-    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
-    fs::set_permissions(&file, mode(0o555)).unwrap();
+    for (name, content) in [("run.sh", "#!/bin/sh\n"), ("text", "x"), ("empty", "")] {
+        let file = from.join("sub").join(name);
+        fs::write(&file, content).unwrap();
+        let read_only = std::os::unix::fs::PermissionsExt::from_mode(0o444);
+        fs::set_permissions(&file, read_only).unwrap();
+    }
     let to = folder.path().join("copy");
     unpack::copy(&from, &to).unwrap();
-    let copied = to.join("sub/run.sh");
-    assert!(executable(&copied) && !copied.metadata().unwrap().permissions().readonly());
+    for (name, script) in [("run.sh", true), ("text", false), ("empty", false)] {
+        let copied = to.join("sub").join(name);
+        assert_eq!(executable(&copied), script, "{name}");
+        assert!(!copied.metadata().unwrap().permissions().readonly(), "{name}");
+    }
 }
 
 #[test]

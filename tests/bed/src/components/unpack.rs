@@ -90,12 +90,14 @@ fn write(from: &mut impl io::Read, to: &Path, executable: bool) -> io::Result<()
     io::copy(from, &mut file).map(|_| ())
 }
 
-/// Copies a file or a folder with all below it; what is copied may be written to.
+/// Copies a file or a folder of a module with all below it.
+///
+/// Modules are read-only and carry no permissions: the copy may be written to, and scripts (what
+/// begins with `#!`) can be run.
 pub(super) fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let context = || format!("cannot copy {} to {}", from.display(), to.display());
-    let metadata = fs::metadata(from).with_context(context)?;
-    if metadata.is_dir() {
+    if fs::metadata(from).with_context(context)?.is_dir() {
         fs::create_dir_all(to).with_context(context)?;
         for file in fs::read_dir(from).with_context(context)? {
             let file = file.with_context(context)?;
@@ -107,6 +109,9 @@ pub(super) fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(folder).with_context(context)?;
     }
     fs::copy(from, to).with_context(context)?;
-    let mode = metadata.permissions().mode() | 0o200;
+    let mut start = Vec::new();
+    let file = File::open(from).with_context(context)?;
+    file.take(2).read_to_end(&mut start).with_context(context)?;
+    let mode = if start == b"#!" { 0o755 } else { 0o644 };
     fs::set_permissions(to, fs::Permissions::from_mode(mode)).with_context(context)
 }

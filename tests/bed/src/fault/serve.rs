@@ -145,7 +145,12 @@ async fn converse(shared: Arc<Shared>, stream: TcpStream) {
     tokio::select! {
         // Its errors are clients that left and connections dropped on purpose: the log has them.
         _ = connection => {}
-        _ = up.wait_for(|up| !up) => reset.store(true, Ordering::Release),
+        // In the branch itself, since what is written after the arrow comes after the drop.
+        () = async {
+            // An error means that the proxy is gone.
+            let _ = up.wait_for(|up| !up).await;
+            reset.store(true, Ordering::Release);
+        } => {}
     }
 }
 

@@ -75,6 +75,14 @@ impl Server {
         lock(&self.seen).clone()
     }
 
+    async fn nobody_watches(&self) {
+        let began = Instant::now();
+        while self.watching.load(Ordering::Relaxed) > 0 {
+            assert!(began.elapsed() < SECOND, "the upstream's watch ends, too");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Sends an event as soon as somebody watches.
     async fn event(&self, event: &str) {
         while self.events.send(format!("{event}\n")).is_err() {
@@ -250,8 +258,8 @@ async fn answers_can_be_late_slow_or_never_come() {
 async fn callbacks_come_before_and_after_the_upstream() {
     let (server, proxy) = cluster().await;
     let seen = server.clone();
-    let (notes, noted) = std::sync::mpsc::channel();
-    let before = notes.clone();
+    let (sender, written) = std::sync::mpsc::channel();
+    let before = sender.clone();
     proxy.add(
         Rule::new(Action::before(move |exchange| {
             before.send(("before", exchange.write, seen.seen().len())).unwrap();
@@ -262,7 +270,7 @@ async fn callbacks_come_before_and_after_the_upstream() {
     let seen = server.clone();
     proxy.add(
         Rule::new(Action::after(move |exchange| {
-            notes.send(("after", exchange.write, seen.seen().len())).unwrap();
+            sender.send(("after", exchange.write, seen.seen().len())).unwrap();
             if exchange.upstream == Some(200) { Then::Drop } else { Then::GoOn }
         }))
         .write(1),
@@ -270,8 +278,8 @@ async fn callbacks_come_before_and_after_the_upstream() {
     assert!(is_reset(&ask(&proxy, "POST", DEPLOYMENTS, "").await));
     assert!(is_reset(&ask(&proxy, "POST", DEPLOYMENTS, "").await));
     ask(&proxy, "GET", DEPLOYMENTS, "").await.unwrap();
-    let noted: Vec<_> = noted.try_iter().collect();
-    assert_eq!(noted, [("before", Some(1), 0), ("after", Some(1), 1), ("before", Some(2), 1)]);
+    let calls: Vec<_> = written.try_iter().collect();
+    assert_eq!(calls, [("before", Some(1), 0), ("after", Some(1), 1), ("before", Some(2), 1)]);
     assert_eq!(server.seen().len(), 2, "the second write never went on");
 }
 
@@ -301,11 +309,7 @@ async fn watches_flow_event_by_event() {
     drop(watch);
     let ended = proxy.wait_for("the client left", SECOND, |one| one.end == End::Left).await;
     assert_eq!(ended.unwrap().response_bytes, 16);
-    let began = Instant::now();
-    while server.watching.load(Ordering::Relaxed) > 0 {
-        assert!(began.elapsed() < SECOND, "the upstream's watch ends, too");
-        sleep(Duration::from_millis(5)).await;
-    }
+    server.nobody_watches().await;
 }
 
 #[tokio::test]
@@ -340,6 +344,7 @@ async fn watches_can_be_cut() {
             Cut::End | Cut::Close => assert_eq!(next.unwrap(), None),
             Cut::Reset => assert_eq!(next.unwrap_err().kind(), ErrorKind::ConnectionReset),
         }
+        server.nobody_watches().await;
     }
     let cut = |exchange: &Exchange| exchange.end == End::Cut;
     proxy.wait_for("the end", SECOND, |one| one.number == 3 && cut(one)).await.unwrap();

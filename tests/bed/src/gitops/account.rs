@@ -80,17 +80,16 @@ pub(super) async fn administrator(
         .with_context(|| format!("a token for {namespace}/{name}"))?;
     let token = token.status.context("the token request has no answer")?.token;
     let path = folder.join(format!("{name}.kubeconfig"));
-    write_kubeconfig(admin, token, &path)?;
+    write_kubeconfig(admin, &token, &path)?;
     Ok(path)
 }
 
 /// The kubeconfig `admin`, with another user's token.
-fn write_kubeconfig(admin: &Path, token: String, path: &Path) -> anyhow::Result<()> {
+fn write_kubeconfig(admin: &Path, token: &str, path: &Path) -> anyhow::Result<()> {
     let mut config = Kubeconfig::read_from(admin)
         .with_context(|| format!("the kubeconfig {}", admin.display()))?;
     for user in &mut config.auth_infos {
-        user.auth_info =
-            Some(AuthInfo { token: Some(token.clone().into()), ..AuthInfo::default() });
+        user.auth_info = Some(AuthInfo { token: Some(token.into()), ..AuthInfo::default() });
     }
     // JSON is YAML, and every client reads it.
     let text = serde_json::to_string_pretty(&config).context("a kubeconfig as text")?;
@@ -114,7 +113,7 @@ mod tests {
              current-context: x\n",
         )
         .unwrap();
-        write_kubeconfig(&admin, "other-secret".to_owned(), &other).unwrap();
+        write_kubeconfig(&admin, "other-secret", &other).unwrap();
 
         let text = std::fs::read_to_string(&other).unwrap();
         assert!(text.contains("https://127.0.0.1:6443"), "{text}");

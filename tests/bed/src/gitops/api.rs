@@ -41,22 +41,22 @@ impl Api {
 
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         let (status, text) = self.send(Method::GET, path, None).await?;
-        json(Method::GET, path, status, &text)
+        json(&Method::GET, path, status, &text)
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let (status, text) = self.send(Method::POST, path, Some(body)).await?;
-        json(Method::POST, path, status, &text)
+        json(&Method::POST, path, status, &text)
     }
 
     pub(super) async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let (status, text) = self.send(Method::PUT, path, Some(body)).await?;
-        json(Method::PUT, path, status, &text)
+        json(&Method::PUT, path, status, &text)
     }
 
     pub(super) async fn delete(&self, path: &str) -> anyhow::Result<()> {
         let (status, text) = self.send(Method::DELETE, path, None).await?;
-        json(Method::DELETE, path, status, &text).map(drop)
+        json(&Method::DELETE, path, status, &text).map(drop)
     }
 
     /// A file's text; `None` when there is no such file.
@@ -97,7 +97,7 @@ pub(super) fn client() -> anyhow::Result<reqwest::Client> {
 }
 
 /// The answer's JSON; an empty answer is `null`.
-fn json(method: Method, path: &str, status: StatusCode, text: &str) -> anyhow::Result<Value> {
+fn json(method: &Method, path: &str, status: StatusCode, text: &str) -> anyhow::Result<Value> {
     if !status.is_success() {
         bail!("forge: {method} {path} answered {status}: {}", brief(text));
     }

@@ -212,7 +212,7 @@ fn redis(program: &Path) -> Launch {
     ])
 }
 
-fn repo_server_arguments() -> [&'static str; 10] {
+fn repo_server_arguments() -> [&'static str; 9] {
     [
         "--address",
         "127.0.0.1",
@@ -223,7 +223,6 @@ fn repo_server_arguments() -> [&'static str; 10] {
         "--metrics-port",
         "8184",
         "--disable-tls",
-        "--client-ca-path=",
     ]
 }
 

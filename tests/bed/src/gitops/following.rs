@@ -57,7 +57,7 @@ impl Default for FluxOptions {
         Self {
             wait: false,
             timeout: None,
-            interval: Duration::from_secs(60),
+            interval: Duration::from_mins(1),
             retry_interval: None,
             source_interval: Duration::from_secs(5),
             depends_on: Vec::new(),
@@ -73,7 +73,7 @@ impl Default for FluxOptions {
 impl FluxOptions {
     /// The careful flavour: `wait: true, timeout: 3m`.
     pub fn waiting() -> Self {
-        Self { wait: true, timeout: Some(Duration::from_secs(180)), ..Self::default() }
+        Self { wait: true, timeout: Some(Duration::from_mins(3)), ..Self::default() }
     }
 }
 
@@ -152,21 +152,27 @@ impl Following {
         Ok(self.status().await?.applied)
     }
 
-    /// Fetches now, then applies now, as `flux reconcile kustomization --with-source` does.
+    /// Fetches now and applies now, as `flux reconcile kustomization --with-source` does.
     ///
-    /// Returns once the fetch was done, whether it succeeded or not.
+    /// Returns once the fetch was done, whether it succeeded or not. A new commit is applied
+    /// because it is new; only without one is the Kustomization asked, too. Asking in any case
+    /// would make Flux try twice, and hide the failure of the first attempt behind the second.
     pub async fn reconcile(&self) -> anyhow::Result<()> {
         let now = chrono::Utc::now().to_rfc3339();
         let ask = json!({ "metadata": { "annotations": { REQUESTED_AT: now } } });
         merge(&self.sources, &self.source, &ask).await?;
         let what = format!("the source {} was asked", self.source);
-        eventually(&what, FETCHED_WITHIN, async || {
+        let fetched = eventually(&what, FETCHED_WITHIN, async || {
             let source = self.sources.get(&self.source).await?;
-            let handled = source.data["status"]["lastHandledReconcileAt"].as_str();
-            Ok((handled == Some(&now)).then_some(()))
+            let status = &source.data["status"];
+            let handled = status["lastHandledReconcileAt"].as_str() == Some(&now);
+            Ok(handled.then(|| commit_of(&status["artifact"]["revision"])))
         })
         .await?;
-        merge(&self.kustomizations, &self.name, &ask).await
+        if fetched == self.status().await?.attempted {
+            merge(&self.kustomizations, &self.name, &ask).await?;
+        }
+        Ok(())
     }
 
     /// Stops applying; what was applied stays.

@@ -27,10 +27,9 @@ pub(super) fn app_ini(folder: &Path, static_root: &Path, options: ForgeOptions) 
              SSH_LISTEN_HOST = 127.0.0.1\nSSH_LISTEN_PORT = {port}\nSSH_PORT = {port}\n"
         ),
     };
-    let quiet: String = QUIET_JOBS
-        .iter()
-        .map(|job| format!("[cron.{job}]\nENABLED = false\nRUN_AT_START = false\n\n"))
-        .collect();
+    let quiet =
+        QUIET_JOBS.map(|job| format!("[cron.{job}]\nENABLED = false\nRUN_AT_START = false\n"));
+    let quiet = quiet.join("\n");
     format!(
         "APP_NAME = Forge\n\
          RUN_MODE = prod\n\

@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn durations_are_exact_and_in_a_unit_that_go_knows() {
-        assert_eq!(go_duration(Duration::from_secs(180)), "180000ms");
+        assert_eq!(go_duration(Duration::from_mins(3)), "180000ms");
         assert_eq!(go_duration(Duration::from_millis(1500)), "1500ms");
     }
 }

@@ -129,9 +129,9 @@ impl Runner {
                     self.warning("Failed", &format!("Failed to pull image \"{image}\": {message}"));
                     self.update(|it| it.wait("ErrImagePull", Some(message.clone())));
                     sleep(REFUSED.min(wait)).await;
-                    let back_off = format!("Back-off pulling image \"{image}\"");
-                    self.normal("BackOff", &back_off);
-                    let message = format!("{back_off}: ErrImagePull: {message}");
+                    let note = format!("Back-off pulling image \"{image}\"");
+                    self.normal("BackOff", &note);
+                    let message = format!("{note}: ErrImagePull: {message}");
                     self.update(|it| it.wait("ImagePullBackOff", Some(message)));
                     sleep(wait.saturating_sub(REFUSED)).await;
                 }

@@ -11,6 +11,9 @@ const QUEUE: usize = 1000;
 /// The API server takes notes of up to 1 kB.
 const NOTE: usize = 1000;
 
+/// The API server takes actions of up to 128 bytes.
+const ACTION: usize = 120;
+
 /// Where events go.
 #[derive(Clone, Debug)]
 pub(super) struct Events(mpsc::Sender<(ObjectReference, Event)>);
@@ -41,9 +44,11 @@ impl Events {
     }
 
     fn send(&self, pod: &Pod, type_: EventType, reason: &str, note: &str) {
+        // Events with the same reason and action become one series: what is done to whom belongs
+        // to the action, or the second container's start would hide behind the first's.
+        let action = format!("{reason}: {note}").chars().take(ACTION).collect();
         let note = Some(note.chars().take(NOTE).collect());
-        let (action, reason) = (reason.to_owned(), reason.to_owned());
-        let event = Event { type_, reason, note, action, secondary: None };
+        let event = Event { type_, reason: reason.to_owned(), note, action, secondary: None };
         let _ = self.0.try_send((pod.object_ref(&()), event));
     }
 }

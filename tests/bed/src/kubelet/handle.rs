@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::address::Addresses;
 use super::event::Events;
+use super::held;
 use super::image::Image;
 use super::process::kill_group;
 use super::record::{ContainerRecord, PodRecord, Role};
@@ -123,7 +124,7 @@ impl Handle {
     }
 
     fn lock(&self) -> MutexGuard<'_, PodRecord> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+        held(&self.record)
     }
 
     /// What is known now.
@@ -144,7 +145,7 @@ impl Handle {
     }
 
     fn live(&self) -> MutexGuard<'_, BTreeMap<String, Live>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+        held(&self.live)
     }
 
     /// A container's process is alive.

@@ -35,7 +35,7 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -87,8 +87,9 @@ pub struct Kubelet {
     options: KubeletOptions,
     addresses: Arc<Addresses>,
     registry: Registry,
-    nodes: BTreeMap<String, watch::Sender<bool>>,
-    tasks: JoinSet<()>,
+    /// Whether each is frozen.
+    nodes: Mutex<BTreeMap<String, watch::Sender<bool>>>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Kubelet {
@@ -96,13 +97,13 @@ impl Kubelet {
     pub async fn start(kube: Client, options: KubeletOptions) -> anyhow::Result<Self> {
         process::make_folder(&options.logs)
             .with_context(|| format!("no folder for logs: {}", options.logs.display()))?;
-        let mut kubelet = Self {
+        let kubelet = Self {
             kube,
             options: options.clone(),
             addresses: Arc::default(),
             registry: Registry::default(),
-            nodes: BTreeMap::new(),
-            tasks: JoinSet::new(),
+            nodes: Mutex::default(),
+            tasks: Mutex::default(),
         };
         for node in options.nodes {
             kubelet.add_node(node).await?;
@@ -111,8 +112,9 @@ impl Kubelet {
     }
 
     /// Adds a node while the cluster runs.
-    pub async fn add_node(&mut self, node: NodeOptions) -> anyhow::Result<()> {
-        ensure!(!self.nodes.contains_key(&node.name), "node {} is there already", node.name);
+    pub async fn add_node(&self, node: NodeOptions) -> anyhow::Result<()> {
+        let known = held(&self.nodes).contains_key(&node.name);
+        ensure!(!known, "node {} is there already", node.name);
         let address = self.addresses.node().context("there is no address left for a node")?;
         node::register(&self.kube, &node, &address).await?;
         let frozen = watch::Sender::new(false);
@@ -128,15 +130,16 @@ impl Kubelet {
             events,
             frozen: frozen.subscribe(),
         });
-        self.nodes.insert(node.name.clone(), frozen);
-        self.tasks.spawn(writing);
-        self.tasks.spawn(node::follow(host.clone(), node.name.clone(), self.registry.clone()));
-        self.tasks.spawn(node::beat(host, node, Utc::now()));
+        held(&self.nodes).insert(node.name.clone(), frozen);
+        let mut tasks = held(&self.tasks);
+        tasks.spawn(writing);
+        tasks.spawn(node::follow(host.clone(), node.name.clone(), self.registry.clone()));
+        tasks.spawn(node::beat(host, node, Utc::now()));
         Ok(())
     }
 
-    /// Cuts a node off from the API server: heartbeats stop, and no status of its pods is written.
-    /// Its processes run on.
+    /// Cuts a node off from the API server: heartbeats stop, it hears of no change, and no status
+    /// of its pods is written. Its processes run on.
     pub fn freeze_node(&self, name: &str) -> anyhow::Result<()> {
         self.set_frozen(name, true)
     }
@@ -147,7 +150,8 @@ impl Kubelet {
     }
 
     fn set_frozen(&self, name: &str, frozen: bool) -> anyhow::Result<()> {
-        let node = self.nodes.get(name).with_context(|| format!("there is no node {name}"))?;
+        let nodes = held(&self.nodes);
+        let node = nodes.get(name).with_context(|| format!("there is no node {name}"))?;
         node.send_replace(frozen);
         Ok(())
     }
@@ -178,7 +182,7 @@ impl Kubelet {
         let named = |shown: &Pod| {
             shown.namespace().as_deref() == Some(namespace) && shown.name_any() == pod
         };
-        let registry = node::lock(&self.registry);
+        let registry = held(&self.registry);
         let found = registry.values().find(|handle| named(&handle.look()));
         let handle = found.with_context(|| format!("there is no pod {namespace}/{pod}"))?;
         if handle.kill(container, out_of_memory) == 0 {
@@ -189,11 +193,16 @@ impl Kubelet {
 
     /// How many processes of containers are alive.
     pub fn processes(&self) -> usize {
-        node::lock(&self.registry).values().map(|handle: &Arc<Handle>| handle.alive()).sum()
+        held(&self.registry).values().map(|handle: &Arc<Handle>| handle.alive()).sum()
     }
 
     /// Where the output of a container is.
     pub fn log(&self, namespace: &str, pod: &str, container: &str) -> PathBuf {
         self.options.logs.join(format!("{namespace}_{pod}_{container}.log"))
     }
+}
+
+/// What a mutex holds; a panic of another task does not spoil it.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

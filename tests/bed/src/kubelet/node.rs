@@ -1,7 +1,7 @@
 //! A node: its object, its heartbeat, its pods.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::handle::{Handle, Host};
-use super::pod;
+use super::{held, pod};
 
 /// A kubelet renews its lease so often.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -185,12 +185,14 @@ pub(super) async fn follow(host: Arc<Host>, node: String, registry: Registry) {
     let mut listed: BTreeMap<String, Arc<Handle>> = BTreeMap::new();
     while let Some(event) = events.next().await {
         while workers.try_join_next().is_some() {}
+        // A node that is cut off hears of nothing.
+        host.reachable().await;
         let mut take = |pod: Pod| {
             let uid = pod.uid().unwrap_or_default();
             let pod = Arc::new(pod);
             let handle = ours.entry(uid.clone()).or_insert_with(|| {
                 let handle = Arc::new(Handle::new(host.clone(), pod.clone(), Utc::now()));
-                lock(&registry).insert(uid.clone(), handle.clone());
+                held(&registry).insert(uid.clone(), handle.clone());
                 workers.spawn(pod::run(handle.clone()));
                 handle
             });
@@ -226,13 +228,6 @@ pub(super) async fn follow(host: Arc<Host>, node: String, registry: Registry) {
 }
 
 fn lose(registry: &Registry, uid: &str, handle: &Handle) {
-    lock(registry).remove(uid);
+    held(registry).remove(uid);
     handle.lose();
-}
-
-/// The registry; a panic elsewhere does not spoil it.
-pub(super) fn lock(
-    registry: &Registry,
-) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Handle>>> {
-    registry.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -99,7 +99,8 @@ impl ContainerRecord {
         }
         self.container_id = container_id;
         self.started = !probed.startup;
-        self.ready = self.started && !probed.readiness;
+        // An init container is ready when it is done.
+        self.ready = self.role != Role::Init && self.started && !probed.readiness;
     }
 
     /// Its process has ended.

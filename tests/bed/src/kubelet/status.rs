@@ -40,9 +40,8 @@ impl Finding {
 /// Whether a process that ended with this code is to be started again.
 pub(super) fn restarts(policy: &str, role: Role, exit_code: i32) -> bool {
     match (role, policy) {
-        (Role::Sidecar, _) => true,
-        (Role::Init, "Never") | (Role::Main, "Never") => false,
-        (Role::Main, "Always") => true,
+        (Role::Sidecar, _) | (Role::Main, "Always") => true,
+        (Role::Init | Role::Main, "Never") => false,
         _ => exit_code != 0,
     }
 }

@@ -34,7 +34,7 @@ async fn receiver() -> Receiver {
     Receiver::start((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap()
 }
 
-/// Posts it and returns the status, or `None` when there is no answer within 200 ms.
+/// Posts it and returns the status, or `None` when there is no answer within 1 s.
 async fn post(receiver: &Receiver, body: String) -> Option<u16> {
     let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
         .build_http();
@@ -42,7 +42,7 @@ async fn post(receiver: &Receiver, body: String) -> Option<u16> {
         .header("content-type", "application/json")
         .body(http_body_util::Full::<Bytes>::from(body))
         .unwrap();
-    let answer = timeout(Duration::from_millis(200), client.request(request)).await.ok()?;
+    let answer = timeout(Duration::from_secs(1), client.request(request)).await.ok()?;
     Some(answer.unwrap().status().as_u16())
 }
 
