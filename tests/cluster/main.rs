@@ -7,6 +7,7 @@
     reason = "tests print what they do, and run programs"
 )]
 
+mod floor;
 mod gitops;
 mod kubelet;
 mod observe;
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
     runner::run(
         Tier::Smoke,
         vec![
+            Story::smoke("a_commit_becomes_traffic", floor::a_commit_becomes_traffic),
+            Story::smoke("an_alert_reaches_people", floor::an_alert_reaches_people),
             Story::smoke(
                 "a_crash_loop_is_seen_with_its_back_off",
                 kubelet::a_crash_loop_is_seen_with_its_back_off,

@@ -68,16 +68,8 @@ impl Shop {
         let load = Load::start(LoadOptions::new(world.gateway(), &host(&namespace), RATE)).await?;
         let kubeconfig = world.kubeconfig_for(HOME, "tidegate").await?;
         let listen = LISTEN.fetch_add(1, Ordering::Relaxed);
-        let mut shop = Self {
-            world,
-            namespace,
-            repository,
-            flux,
-            load,
-            controller: None,
-            listen,
-            kubeconfig,
-        };
+        let mut shop =
+            Self { world, namespace, repository, flux, load, controller: None, listen, kubeconfig };
         shop.start_controller()?;
         shop.wait_phase("Idle", SOON).await?;
         eventually("the first request is served", SOON, async || {
@@ -151,9 +143,10 @@ impl Shop {
         let state = self.rollout().await?["status"]["state"].take();
         let is_over = state["trials"].as_u64() >= Some(trials) && state["trial"].is_null();
         let outcome = &state["last"]["outcome"];
-        let word = outcome.as_str().map(str::to_owned).or_else(|| {
-            outcome.as_object().and_then(|outcome| outcome.keys().next().cloned())
-        });
+        let word = outcome
+            .as_str()
+            .map(str::to_owned)
+            .or_else(|| outcome.as_object().and_then(|outcome| outcome.keys().next().cloned()));
         Ok(if is_over { word } else { None })
     }
 
@@ -177,7 +170,8 @@ impl Shop {
 
     /// What `kubectl` prints.
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        let all: Vec<_> = ["--namespace", &self.namespace].iter().chain(arguments).copied().collect();
+        let all: Vec<_> =
+            ["--namespace", &self.namespace].iter().chain(arguments).copied().collect();
         kubectl(self.world, &all).await
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
     unistd::{getegid, geteuid},
 };
@@ -40,6 +40,8 @@ pub(super) fn run(way: Way) -> Result<ExitCode> {
     let status = wait_passing_signals(&signals, &mut child)?;
     drop(lock);
     if !trial {
+        // This stage still sees what init mounted; on the disk it fails, as nothing is mounted.
+        umount2(&run::data(&folder), MntFlags::MNT_DETACH).ok();
         run::finish(&folder, status.success());
     }
     Ok(super::code_of(status))
