@@ -3,7 +3,6 @@
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
-    missing_docs,
     reason = "tests print what they do, and run programs"
 )]
 

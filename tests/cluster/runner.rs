@@ -26,7 +26,7 @@ const STORY_WITHIN: Duration = Duration::from_mins(5);
 
 /// When a story runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tier {
+pub(crate) enum Tier {
     /// With every `cargo test --workspace`.
     Smoke,
     /// Only with `cargo test --test matrix`, or with `-- --include-ignored`.
@@ -37,7 +37,7 @@ pub enum Tier {
 type Told = Pin<Box<dyn Future<Output = Result<()>>>>;
 
 /// One test on the shared world.
-pub struct Story {
+pub(crate) struct Story {
     name: &'static str,
     tier: Tier,
     alone: bool,
@@ -46,7 +46,7 @@ pub struct Story {
 
 impl Story {
     /// A story of the smoke tier.
-    pub fn smoke<F, T>(name: &'static str, tell: F) -> Self
+    pub(crate) fn smoke<F, T>(name: &'static str, tell: F) -> Self
     where
         F: FnOnce(&'static World) -> T + Send + 'static,
         T: Future<Output = Result<()>> + 'static,
@@ -56,7 +56,7 @@ impl Story {
     }
 
     /// A story of the matrix tier.
-    pub fn matrix<F, T>(name: &'static str, tell: F) -> Self
+    pub(crate) fn matrix<F, T>(name: &'static str, tell: F) -> Self
     where
         F: FnOnce(&'static World) -> T + Send + 'static,
         T: Future<Output = Result<()>> + 'static,
@@ -66,13 +66,13 @@ impl Story {
 
     /// Marks a story that kills servers or measures time: no other runs beside it.
     #[must_use]
-    pub fn alone(self) -> Self {
+    pub(crate) fn alone(self) -> Self {
         Self { alone: true, ..self }
     }
 }
 
 /// The main function of a target: runs the stories of `tier` and of those below it.
-pub fn run(tier: Tier, stories: Vec<Story>) -> ExitCode {
+pub(crate) fn run(tier: Tier, stories: Vec<Story>) -> ExitCode {
     let arguments = Arguments::from_args();
     let names: Vec<_> = stories.iter().map(|story| (story.name, story.tier)).collect();
     sandbox::main(|| outside(&arguments, tier, &names), |sandbox| inside(sandbox, tier, stories))
