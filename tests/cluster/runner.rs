@@ -167,5 +167,5 @@ async fn told(story: Story, world: &'static World, quiet: &RwLock<()>) -> Result
         Err(_) => Err(anyhow!("it hangs: no end after {} s", STORY_WITHIN.as_secs())),
     };
     println!("{}: {:.1} s", story.name, start.elapsed().as_secs_f64());
-    end.map_err(|error| Failed::from(format!("{error:?}\nlogs: {}", world.logs().display())))
+    end.map_err(|error| Failed::from(format!("{error:#}\nlogs: {}", world.logs().display())))
 }
