@@ -22,9 +22,11 @@ pub(super) fn run(way: Way) -> Result<ExitCode> {
     let trial = env::var_os(TRIAL).is_some();
     let lock = if trial { None } else { Some(run::lock(&folder)?) };
     let stream = lifeline::connect()?;
+    // Afterwards its path would be told as the old mount namespace sees it.
+    let program = env::current_exe().context("find this executable")?;
     unshare_all(way)?;
 
-    let mut command = Command::new(env::current_exe().context("find this executable")?);
+    let mut command = Command::new(program);
     command
         .args(env::args_os().skip(1))
         .env(ROLE, "init")
