@@ -7,6 +7,9 @@
     reason = "tests print what they do, and run programs"
 )]
 
+mod act;
+mod gitops;
+mod kubelet;
 mod runner;
 mod sandbox;
 mod servers;
@@ -22,6 +25,62 @@ fn main() -> ExitCode {
     runner::run(
         Tier::Smoke,
         vec![
+            Story::smoke(
+                "a_crash_loop_is_seen_with_its_back_off",
+                kubelet::a_crash_loop_is_seen_with_its_back_off,
+            ),
+            Story::smoke(
+                "a_drain_waits_for_the_hook_and_then_for_the_process",
+                kubelet::a_drain_waits_for_the_hook_and_then_for_the_process,
+            ),
+            Story::smoke(
+                "a_pod_that_fits_nowhere_is_unschedulable",
+                kubelet::a_pod_that_fits_nowhere_is_unschedulable,
+            ),
+            Story::smoke("a_commit_is_applied_and_pruned", gitops::a_commit_is_applied_and_pruned),
+            Story::matrix(
+                "a_wait_reports_what_is_not_ready_in_time",
+                gitops::a_wait_reports_what_is_not_ready_in_time,
+            ),
+            Story::matrix(
+                "a_wait_reports_what_has_given_up",
+                gitops::a_wait_reports_what_has_given_up,
+            ),
+            Story::matrix(
+                "a_dependent_waits_for_what_it_depends_on",
+                gitops::a_dependent_waits_for_what_it_depends_on,
+            ),
+            Story::matrix(
+                "the_forge_refuses_and_is_forced",
+                gitops::the_forge_refuses_and_is_forced,
+            ),
+            Story::matrix(
+                "flux_pauses_and_survives_a_kill",
+                gitops::flux_pauses_and_survives_a_kill,
+            )
+            .alone(),
+            Story::smoke(
+                "tested_pods_become_the_deployment_s_own",
+                act::tested_pods_become_the_deployment_s_own,
+            ),
+            Story::smoke("an_aborted_trial_leaves_no_trace", act::an_aborted_trial_leaves_no_trace),
+            Story::smoke(
+                "an_older_equal_set_is_gone_before_the_trial",
+                act::an_older_equal_set_is_gone_before_the_trial,
+            ),
+            Story::smoke(
+                "a_worker_is_promoted_without_services",
+                act::a_worker_is_promoted_without_services,
+            ),
+            Story::smoke(
+                "a_template_changed_on_its_way_in_is_refused",
+                act::a_template_changed_on_its_way_in_is_refused,
+            ),
+            Story::smoke("what_is_not_ours_is_left_alone", act::what_is_not_ours_is_left_alone),
+            Story::matrix(
+                "deleting_the_rollout_leaves_the_canary_alone",
+                act::deleting_the_rollout_leaves_the_canary_alone,
+            ),
             Story::smoke("nothing_is_left_after_sigkill", sandbox::nothing_is_left_after_sigkill),
             Story::smoke("exit_codes_pass_through", sandbox::exit_codes_pass_through),
             Story::smoke("ctrl_c_arrives_once", sandbox::ctrl_c_arrives_once),
