@@ -10,6 +10,7 @@
 mod act;
 mod gitops;
 mod kubelet;
+mod observe;
 mod runner;
 mod sandbox;
 mod servers;
@@ -92,6 +93,19 @@ fn main() -> ExitCode {
                 "a_token_has_the_rights_of_its_account_only",
                 servers::a_token_has_the_rights_of_its_account_only,
             ),
+            Story::smoke(
+                "every_change_of_a_rollouts_objects_is_told",
+                observe::every_change_of_a_rollouts_objects_is_told,
+            ),
+            Story::smoke(
+                "one_look_reads_what_the_controllers_wrote",
+                observe::one_look_reads_what_the_controllers_wrote,
+            ),
+            Story::matrix(
+                "watches_outlive_the_api_server",
+                observe::watches_outlive_the_api_server,
+            )
+            .alone(),
             Story::matrix("killed_servers_come_back", servers::killed_servers_come_back).alone(),
             Story::matrix("the_policy_api_can_be_off", servers::the_policy_api_can_be_off).alone(),
         ],
