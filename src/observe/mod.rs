@@ -1,1 +1,26 @@
-//! Facts of a cluster at one look.
+//! Facts of a cluster at one look. No policy in here, and no cache: what is decided on was read a
+//! moment ago.
+//!
+//! ```text
+//!  survey ─▶ find_target    which objects belong to a Rollout, or what keeps it from a trial
+//!  look                     Deployment ─▶ engine's object ─▶ Deployment, sets, pods, Services,
+//!                           routes (at once) ─▶ nodes of pods that are not ready
+//!  triggers                 which Rollouts to look at again: watches, never what is decided on
+//! ```
+//! `Err` means that something could not be asked. What was asked and is not there is a fact.
+
+mod deployed;
+mod look;
+mod pods;
+mod target;
+mod traffic;
+mod trouble;
+mod watch;
+mod workload;
+mod writer;
+
+pub use deployed::REVISION_ANNOTATION;
+pub use look::{ObserveError, Seen, look};
+pub use pods::PodSeen;
+pub use target::{Problem, Survey, TargetFault, Unfit, find_target, survey};
+pub use watch::{Key, triggers};

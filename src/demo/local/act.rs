@@ -14,6 +14,7 @@ use super::objects::{
 };
 use super::{Local, LocalError, Set};
 use crate::git::{self, Author};
+use crate::kubernetes::revision_of;
 use crate::sync::{CONTROLLER, HELD_LABEL, ObjectRef, ROLLOUT_LABEL};
 
 impl Local {
@@ -106,7 +107,7 @@ impl Local {
         }
         let Some(deployment) = objects::deployment(&self.api) else { return Ok(()) };
         let template = objects::template(&deployment)?;
-        if objects::revision_of(&template) == *revision {
+        if revision_of(&template) == *revision {
             self.sets.insert(revision.clone(), Set { template, replicas, owned: false });
         }
         Ok(())
@@ -132,7 +133,7 @@ impl Local {
         let wanted = objects::replicas(&deployment);
         let ready = self.status(revision).ready;
         let is_theirs = objects::template(&deployment)
-            .is_ok_and(|template| objects::revision_of(&template) == *revision);
+            .is_ok_and(|template| revision_of(&template) == *revision);
         if ready >= wanted
             && is_theirs
             && let Some(set) = self.sets.get_mut(revision)
@@ -163,7 +164,7 @@ impl Local {
     /// The Deployment, if its template is this revision's.
     fn deployment_with(&self, revision: &Revision) -> Result<Option<Value>, LocalError> {
         let Some(live) = objects::deployment(&self.api) else { return Ok(None) };
-        let is_it = objects::revision_of(&objects::template(&live)?) == *revision;
+        let is_it = revision_of(&objects::template(&live)?) == *revision;
         Ok(is_it.then_some(live))
     }
 

@@ -21,9 +21,9 @@ use super::processes::{Pods, PodsStatus};
 use super::proxy::{Arm, Proxy};
 use super::scrape::{Scraper, Target};
 use crate::git::Remote;
+pub use crate::kubernetes::revision_of;
 use crate::sync::{LocalCluster, TargetError};
 pub use images::with_image;
-pub use objects::revision_of;
 
 /// What can go wrong in the local cluster.
 #[derive(Debug, thiserror::Error)]

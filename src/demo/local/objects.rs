@@ -1,7 +1,6 @@
 //! Reading the few objects the demo has.
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tidegate_engine::plan::Weight;
 use tidegate_engine::state::Revision;
 
@@ -16,15 +15,6 @@ pub(super) const NAME: &str = "web";
 pub(super) const CANARY: &str = "web-canary";
 /// The label that tells the pods of one revision from the others'.
 pub(super) const REVISION_LABEL: &str = "tidegate.dev/revision";
-
-/// A pod template by hash. The first letter is none that Kubernetes uses in its own hashes, so
-/// that the two can never be taken for each other.
-pub fn revision_of(template: &Value) -> Revision {
-    // Objects are sorted by key: equal templates have equal text.
-    let hash = Sha256::digest(template.to_string().as_bytes());
-    let head = hash.iter().take(4).fold(0_u32, |head, byte| head << 8 | u32::from(*byte));
-    Revision::new(format!("a{head:08x}"))
-}
 
 pub(super) fn reference(group: &str, version: &str, kind: &str, name: &str) -> ObjectRef {
     ObjectRef {

@@ -7,9 +7,10 @@ use tidegate_engine::observed::{
 };
 use tidegate_engine::state::{Revision, State};
 
-use super::objects::{self, revision_of};
+use super::objects;
 use super::{Local, LocalError};
 use crate::demo::processes::Pod;
+use crate::kubernetes::revision_of;
 use crate::sync::HELD_LABEL;
 
 impl Local {

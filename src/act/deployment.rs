@@ -1,0 +1,118 @@
+//! What is written to the Deployment: our label, stable's template, and that it rolls out.
+
+use serde_json::Value;
+use tidegate_api::ROLLOUT_LABEL;
+use tidegate_engine::state::Revision;
+
+use super::error::ActError;
+use super::live::{self, Live};
+use crate::kubernetes::{Cluster, Kind, POD_TEMPLATE_HASH, Target, json, patch, sets};
+
+/// Puts our label on the Deployment: from here on the gate closes with each new template. It is
+/// the only thing of ours that stays at rest.
+pub async fn claim(cluster: &Cluster, target: &Target) -> Result<(), ActError> {
+    let live = live::deployment(cluster, target).await?;
+    if live.is_left_alone() {
+        return Ok(());
+    }
+    let label = target.label();
+    if let Some(other) = json::label(&live.object, ROLLOUT_LABEL).filter(|other| *other != label) {
+        let owner = format!("Rollout {other}");
+        return Err(ActError::NotOurs { object: Box::new(live.at), owner });
+    }
+    let operations = patch::entry(&live.object, "labels", ROLLOUT_LABEL, Some(&label));
+    live.write(cluster, operations).await.map(drop)
+}
+
+/// Takes our label off again, and our name off every field: for a Rollout that is deleted, after
+/// everything else. What carries another Rollout's label is left alone.
+pub async fn disclaim(cluster: &Cluster, target: &Target) -> Result<(), ActError> {
+    let found = Live::find(cluster, target, Kind::Deployment, &target.workload).await?;
+    let Some(live) = found else { return Ok(()) };
+    let label = json::label(&live.object, ROLLOUT_LABEL);
+    if json::is_deleted(&live.object) || label.is_some_and(|label| label != target.label()) {
+        return Ok(());
+    }
+    let operations = patch::entry(&live.object, "labels", ROLLOUT_LABEL, None);
+    live.give_back(cluster, operations, None).await.map(drop)
+}
+
+/// The Deployment carries stable's template again, if it still carries the one it was decided on.
+/// No field of it stays ours: what Git says next is applied as if we had never been there.
+pub(super) async fn restore(
+    cluster: &Cluster,
+    target: &Target,
+    revision: &Revision,
+    over: &Revision,
+) -> Result<(), ActError> {
+    let live = live::deployment(cluster, target).await?;
+    if live.is_left_alone() {
+        return Ok(());
+    }
+    if live.revision().as_ref() == Some(revision) {
+        // Written before, by somebody or by us: there may be fields left to give back.
+        return live.give_back(cluster, Vec::new(), Some(ROLLOUT_LABEL)).await.map(drop);
+    }
+    if live.revision().as_ref() != Some(over) {
+        return Ok(());
+    }
+    let sets = live::all_sets(cluster, target, &live).await?;
+    let set = sets::of_deployment(&sets, &live.object, revision);
+    let template = set.and_then(json::template).ok_or_else(|| ActError::NoSet {
+        workload: target.workload.clone(),
+        revision: revision.clone(),
+    })?;
+    let write = vec![patch::add("/spec/template", without_hash(template))];
+    let written = live.write(cluster, write).await?;
+    if written.revision().as_ref() != Some(revision) {
+        return Err(ActError::TemplateMutated { object: Box::new(written.at) });
+    }
+    written.give_back(cluster, Vec::new(), Some(ROLLOUT_LABEL)).await.map(drop)
+}
+
+/// A set's template as the Deployment has it.
+fn without_hash(template: &Value) -> Value {
+    let mut template = template.clone();
+    let labels = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut);
+    if let Some(labels) = labels {
+        labels.remove(POD_TEMPLATE_HASH);
+    }
+    template
+}
+
+/// The Deployment is not paused, if it carries this revision: any other would roll out unjudged.
+pub(super) async fn unpause(
+    cluster: &Cluster,
+    target: &Target,
+    revision: &Revision,
+) -> Result<(), ActError> {
+    let live = live::deployment(cluster, target).await?;
+    if live.is_left_alone() || live.revision().as_ref() != Some(revision) {
+        return Ok(());
+    }
+    let operations = if json::is_paused(&live.object) {
+        vec![patch::remove("/spec/paused")]
+    } else {
+        Vec::new()
+    };
+    live.give_back(cluster, operations, Some(ROLLOUT_LABEL)).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_set_s_template_is_the_deployment_s_but_for_the_hash() {
+        let of_set = json!({
+            "metadata": {"labels": {"app": "web", POD_TEMPLATE_HASH: "1"}},
+            "spec": {"aFieldOfTomorrow": [1]},
+        });
+        let expected = json!({
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"aFieldOfTomorrow": [1]},
+        });
+        assert_eq!(without_hash(&of_set), expected);
+    }
+}

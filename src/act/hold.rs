@@ -1,0 +1,44 @@
+//! Holds: our label on Services and routes, by which the policies know that their selector and
+//! weights are ours.
+
+use tidegate_api::HELD_LABEL;
+
+use super::error::ActError;
+use super::live::{Live, on_each};
+use crate::kubernetes::{Cluster, Kind, Target, json, patch};
+
+/// The Services whose selector is ours in flight.
+pub(super) fn held_services(target: &Target) -> Vec<&str> {
+    let mut names: Vec<_> = target.services.iter().map(String::as_str).collect();
+    if !target.canary_service.ours && !target.routes.is_empty() {
+        names.push(&target.canary_service.name);
+    }
+    names
+}
+
+/// Holds Services and routes. The label names the Rollout; on a route, an annotation of the same
+/// name says which Service's rules are held.
+pub(super) async fn hold(cluster: &Cluster, target: &Target) -> Result<(), ActError> {
+    on_each(held_services(target), |name| put(cluster, target, Kind::Service, name)).await?;
+    on_each(target.routes.iter().map(String::as_str), |name| {
+        put(cluster, target, Kind::HttpRoute, name)
+    })
+    .await
+}
+
+async fn put(cluster: &Cluster, target: &Target, kind: Kind, name: &str) -> Result<(), ActError> {
+    let live = Live::need(cluster, target, kind, name).await?;
+    if live.is_left_alone() {
+        return Ok(());
+    }
+    let label = target.label();
+    if let Some(other) = json::label(&live.object, HELD_LABEL).filter(|held| *held != label) {
+        let owner = format!("Rollout {other}");
+        return Err(ActError::NotOurs { object: Box::new(live.at), owner });
+    }
+    let mut operations = patch::entry(&live.object, "labels", HELD_LABEL, Some(&label));
+    if kind == Kind::HttpRoute {
+        operations.extend(patch::entry(&live.object, "annotations", HELD_LABEL, target.service()));
+    }
+    live.write(cluster, operations).await.map(drop)
+}

@@ -1,0 +1,152 @@
+//! The canary's share in the routes.
+
+use serde_json::Value;
+use tidegate_engine::plan::Weight;
+
+use super::error::ActError;
+use super::live::{Live, on_each};
+use crate::kubernetes::{Cluster, Kind, Pair, Target, WEIGHT_ANNOTATION, json, patch};
+
+fn pair(target: &Target) -> Option<Pair<'_>> {
+    Some(Pair {
+        namespace: &target.namespace,
+        service: target.service()?,
+        canary: &target.canary_service.name,
+    })
+}
+
+/// Every route gives the canary this share of what the Service has.
+pub(super) async fn split(
+    cluster: &Cluster,
+    target: &Target,
+    weight: Weight,
+) -> Result<(), ActError> {
+    let Some(pair) = pair(target) else { return Ok(()) };
+    on_each(target.routes.iter().map(String::as_str), |name| async move {
+        let live = Live::need(cluster, target, Kind::HttpRoute, name).await?;
+        if live.is_left_alone() {
+            return Ok(());
+        }
+        let operations = splitting(&live.object, pair, weight).map_err(|what| live.unfit(what))?;
+        live.write(cluster, operations).await.map(drop)
+    })
+    .await
+}
+
+/// Every route names the Service alone again. One that is gone needs nothing.
+pub(super) async fn home(cluster: &Cluster, target: &Target) -> Result<(), ActError> {
+    let Some(pair) = pair(target) else { return Ok(()) };
+    on_each(target.routes.iter().map(String::as_str), |name| async move {
+        match Live::find(cluster, target, Kind::HttpRoute, name).await? {
+            Some(live) if !live.is_left_alone() => {
+                let operations = going_home(&live.object, pair);
+                live.write(cluster, operations).await.map(drop)
+            }
+            Some(_) | None => Ok(()),
+        }
+    })
+    .await
+}
+
+/// The rules that name the Service, by their place, with other backends.
+fn rules<'a>(route: &'a Value, pair: Pair<'a>) -> impl Iterator<Item = (usize, &'a [Value])> {
+    let rules = json::list(route, "/spec/rules").iter().enumerate();
+    rules
+        .filter(move |(_, rule)| pair.is_in(rule))
+        .map(|(at, rule)| (at, json::list(rule, "/backendRefs")))
+}
+
+fn replacement(at: usize, old: &[Value], new: Vec<Value>) -> Option<Value> {
+    (old != new).then(|| patch::add(&format!("/spec/rules/{at}/backendRefs"), new))
+}
+
+fn splitting(route: &Value, pair: Pair<'_>, weight: Weight) -> Result<Vec<Value>, String> {
+    let mut operations = Vec::new();
+    let mut is_named = false;
+    for (at, backends) in rules(route, pair) {
+        is_named = true;
+        let new = pair.split(backends, weight).map_err(|what| format!("rule {at}: {what}"))?;
+        operations.extend(replacement(at, backends, new));
+    }
+    if !is_named {
+        return Err(format!("no rule names Service `{}`", pair.service));
+    }
+    let told = weight.percent().to_string();
+    operations.extend(patch::entry(route, "annotations", WEIGHT_ANNOTATION, Some(&told)));
+    Ok(operations)
+}
+
+fn going_home(route: &Value, pair: Pair<'_>) -> Vec<Value> {
+    let homes = rules(route, pair)
+        .filter_map(|(at, backends)| replacement(at, backends, pair.home(backends)));
+    let mut operations: Vec<_> = homes.collect();
+    operations.extend(patch::entry(route, "annotations", WEIGHT_ANNOTATION, None));
+    operations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const PAIR: Pair<'_> = Pair { namespace: "shop", service: "web", canary: "web-canary" };
+
+    fn route() -> Value {
+        json!({"metadata": {"name": "web"}, "spec": {"rules": [
+            {"backendRefs": [{"name": "api", "port": 80, "weight": 1}]},
+            {
+                "backendRefs": [{"name": "web", "port": 80, "weight": 1}],
+                "filters": [{"type": "RequestHeaderModifier"}],
+                "timeouts": {"request": "5s"},
+            },
+        ]}})
+    }
+
+    #[test]
+    fn only_backends_of_rules_that_name_the_service_are_written() {
+        let weight = Weight::new(20).expect("a percentage");
+        let operations = splitting(&route(), PAIR, weight).expect("can be split");
+        assert_eq!(
+            operations,
+            [
+                patch::add(
+                    "/spec/rules/1/backendRefs",
+                    json!([
+                        {"name": "web", "port": 80, "weight": 80},
+                        {"name": "web-canary", "port": 80, "weight": 20},
+                    ])
+                ),
+                patch::add("/metadata/annotations", json!({})),
+                patch::add("/metadata/annotations/tidegate.dev~1weight", "20"),
+            ]
+        );
+    }
+
+    #[test]
+    fn home_is_where_it_began_and_then_nothing_more_happens() {
+        let mut split = route();
+        split["metadata"]["annotations"] = json!({WEIGHT_ANNOTATION: "20"});
+        split["spec"]["rules"][1]["backendRefs"] = json!([
+            {"name": "web", "port": 80, "weight": 80},
+            {"name": "web-canary", "port": 80, "weight": 20},
+        ]);
+        let weight = Weight::new(20).expect("a percentage");
+        assert_eq!(splitting(&split, PAIR, weight), Ok(Vec::new()));
+        let home = json!([{"name": "web", "port": 80, "weight": 1}]);
+        assert_eq!(
+            going_home(&split, PAIR),
+            [
+                patch::add("/spec/rules/1/backendRefs", home),
+                patch::remove("/metadata/annotations/tidegate.dev~1weight"),
+            ]
+        );
+        assert!(going_home(&route(), PAIR).is_empty());
+    }
+
+    #[test]
+    fn a_route_that_does_not_name_the_service_is_not_split() {
+        let other = Pair { service: "shop", ..PAIR };
+        let refused = splitting(&route(), other, Weight::ZERO);
+        assert_eq!(refused, Err("no rule names Service `shop`".to_owned()));
+    }
+}

@@ -1,0 +1,291 @@
+//! The API server: one request, one deadline, one answer.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use kube::api::{
+    DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
+    PropagationPolicy,
+};
+use kube::client::ClientBuilder;
+use kube::core::Request;
+use kube::core::request::Error as RequestError;
+use kube::{Client, Config, Error};
+use serde_json::{Value, json};
+use tidegate_api::FIELD_MANAGER;
+
+use super::error::{ClusterError, Verb, of_status};
+use super::json;
+use super::kind::{Kind, ObjectName};
+use super::patch;
+
+/// The longest that one request may take: the API server answers in milliseconds, or has trouble
+/// that the next turn should see.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// The same where traffic is at stake: a new attempt is better than a long wait.
+const URGENT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What becomes of the objects that a deleted one owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// They go soon after.
+    Background,
+    /// They go first.
+    Foreground,
+    /// They stay, without an owner.
+    Orphan,
+}
+
+/// The API server. Clones share their connections. Nothing in here asks twice: who wants something
+/// decides again on what is there then.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    deadline: Duration,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// The API server of a configuration, by a client without kube's own layer of retries.
+    pub fn connect(mut config: Config) -> Result<Self, Error> {
+        config.default_retry = false;
+        Ok(Self::new(ClientBuilder::try_from(config)?.build()))
+    }
+
+    /// The API server behind a client, which should have no retries of its own.
+    pub fn new(client: Client) -> Self {
+        Self { client, deadline: DEADLINE }
+    }
+
+    /// The same with another limit for the time of one request.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self { client: self.client.clone(), deadline }
+    }
+
+    /// The same with the short limit for what brings traffic home.
+    #[must_use]
+    pub fn urgent(&self) -> Self {
+        self.with_deadline(self.deadline.min(URGENT_DEADLINE))
+    }
+
+    /// The client, for watches and for kube's own helpers.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// One object; `None` where it, or its kind, does not exist.
+    pub async fn get(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, ClusterError> {
+        let object = ObjectName::namespaced(kind, namespace, name);
+        let request = request_of(&object).get(name, &GetParams::default());
+        match self.ask(object, Verb::Get, request).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All objects of a kind that a label selector selects (`a=b,c`; empty: all), in one namespace
+    /// or, without one, in all. Of a kind that the server does not know there are none.
+    pub async fn list(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+        selector: &str,
+    ) -> Result<Vec<Value>, ClusterError> {
+        let object =
+            ObjectName { kind, namespace: namespace.map(str::to_owned), name: String::new() };
+        let mut params = ListParams::default();
+        if !selector.is_empty() {
+            params = params.labels(selector);
+        }
+        let request = Request::new(kind.path(namespace)).list(&params);
+        let mut answer = match self.ask(object, Verb::List, request).await {
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            answer => answer?,
+        };
+        let Value::Array(mut items) = answer["items"].take() else { return Ok(Vec::new()) };
+        // Items of a list lack what every single object says of itself.
+        for item in items.iter_mut().filter_map(Value::as_object_mut) {
+            item.insert("apiVersion".to_owned(), kind.api_version().into());
+            item.insert("kind".to_owned(), kind.as_str().into());
+        }
+        Ok(items)
+    }
+
+    /// Creates an object, which says itself where it belongs, and answers what was stored.
+    /// `Conflict`: it exists.
+    pub async fn create(&self, kind: Kind, object: &Value) -> Result<Value, ClusterError> {
+        let namespace = json::text(object, "/metadata/namespace").unwrap_or_default();
+        let name = json::name(object).unwrap_or_default();
+        let reference = ObjectName::namespaced(kind, namespace, name);
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let request = request_of(&reference).create(&params, object.to_string().into_bytes());
+        self.ask(reference, Verb::Create, request).await
+    }
+
+    /// A merge patch. With a version, `Conflict` if the object is not at that version any more.
+    pub async fn patch_merge(
+        &self,
+        object: &ObjectName,
+        patch: &Value,
+        resource_version: Option<&str>,
+    ) -> Result<Value, ClusterError> {
+        self.patch(object, None, &Patch::Merge(with_version(patch, resource_version)), false).await
+    }
+
+    /// A merge patch of the status subresource.
+    pub async fn patch_status(
+        &self,
+        object: &ObjectName,
+        patch: &Value,
+        resource_version: Option<&str>,
+    ) -> Result<Value, ClusterError> {
+        let patch = Patch::Merge(with_version(patch, resource_version));
+        self.patch(object, Some("status"), &patch, false).await
+    }
+
+    /// A JSON patch; it begins with a test of the version, `Conflict` if that fails.
+    pub async fn patch_json(
+        &self,
+        object: &ObjectName,
+        operations: Vec<Value>,
+        resource_version: &str,
+    ) -> Result<Value, ClusterError> {
+        let mut all = vec![patch::test("/metadata/resourceVersion", resource_version)];
+        all.extend(operations);
+        let operations = serde_json::from_value(Value::Array(all)).map_err(|error| {
+            ClusterError::Invalid { object: Box::new(object.clone()), fields: error.to_string() }
+        })?;
+        self.patch(object, None, &Patch::Json::<()>(operations), false).await
+    }
+
+    /// A server-side apply of a whole object. Without `force`, `Conflict` where a field belongs to
+    /// somebody else.
+    pub async fn apply(
+        &self,
+        object: &ObjectName,
+        body: &Value,
+        force: bool,
+    ) -> Result<Value, ClusterError> {
+        self.patch(object, None, &Patch::Apply(body), force).await
+    }
+
+    /// Deletes the object that has this uid, and this version if one is given. `false`: it was
+    /// gone already. `Conflict`: it is another one by now.
+    pub async fn delete(
+        &self,
+        object: &ObjectName,
+        uid: &str,
+        resource_version: Option<&str>,
+        propagation: Propagation,
+    ) -> Result<bool, ClusterError> {
+        let params = DeleteParams {
+            propagation_policy: Some(match propagation {
+                Propagation::Background => PropagationPolicy::Background,
+                Propagation::Foreground => PropagationPolicy::Foreground,
+                Propagation::Orphan => PropagationPolicy::Orphan,
+            }),
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: resource_version.map(str::to_owned),
+            }),
+            ..DeleteParams::default()
+        };
+        let request = request_of(object).delete(&object.name, &params);
+        match self.ask(object.clone(), Verb::Delete, request).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn patch<P: serde::Serialize + fmt::Debug>(
+        &self,
+        object: &ObjectName,
+        subresource: Option<&str>,
+        patch: &Patch<P>,
+        force: bool,
+    ) -> Result<Value, ClusterError> {
+        let mut params = PatchParams::apply(FIELD_MANAGER);
+        params.force = force;
+        let request = match subresource {
+            None => request_of(object).patch(&object.name, &params, patch),
+            Some(part) => request_of(object).patch_subresource(part, &object.name, &params, patch),
+        };
+        self.ask(object.clone(), Verb::Patch, request).await
+    }
+
+    async fn ask(
+        &self,
+        object: ObjectName,
+        verb: Verb,
+        request: Result<axum::http::Request<Vec<u8>>, RequestError>,
+    ) -> Result<Value, ClusterError> {
+        let unavailable = |object: ObjectName, message: String| ClusterError::Unavailable {
+            object: Box::new(object),
+            message,
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return Err(unavailable(object, error.to_string())),
+        };
+        match within(self.deadline, self.client.request::<Value>(request)).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(Error::Api(status))) => Err(of_status(object, verb, &status)),
+            // Only what the connection says: the others could quote the body.
+            Some(Err(Error::HyperError(error))) => Err(unavailable(object, chain(&error))),
+            Some(Err(Error::Service(error))) => Err(unavailable(object, chain(&*error))),
+            Some(Err(_)) => Err(unavailable(object, "the answer cannot be read".to_owned())),
+            None => {
+                let message = format!("none within {} s", self.deadline.as_secs_f64());
+                Err(unavailable(object, message))
+            }
+        }
+    }
+}
+
+async fn within<T>(limit: Duration, call: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(limit, call).await.ok()
+}
+
+/// An error with its sources: "connection refused" is in the innermost.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let part = error.to_string();
+        if !text.contains(&part) {
+            text = format!("{text}: {part}");
+        }
+        next = error.source();
+    }
+    text
+}
+
+fn request_of(object: &ObjectName) -> Request {
+    Request::new(object.kind.path(object.namespace.as_deref()))
+}
+
+/// The version inside of the patch makes the server refuse it when the object has moved on.
+fn with_version(patch: &Value, resource_version: Option<&str>) -> Value {
+    let mut patch = patch.clone();
+    let Some(version) = resource_version else { return patch };
+    if !patch["metadata"].is_object() {
+        patch["metadata"] = json!({});
+    }
+    patch["metadata"]["resourceVersion"] = json!(version);
+    patch
+}

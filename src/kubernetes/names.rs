@@ -1,0 +1,81 @@
+//! The names of what we make.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+use tidegate_engine::state::Revision;
+
+/// The longest name of a Service, and the longest value of a label.
+const LABEL_LENGTH: usize = 63;
+/// The longest name of most other objects.
+const NAME_LENGTH: usize = 253;
+/// Characters of the hash that replaces what is cut off.
+const HASH_LENGTH: usize = 8;
+/// What is added to the name of a Service for the canary's.
+const CANARY_SUFFIX: &str = "-canary";
+
+/// The name of a canary's set, and of the object that owns it: as the Deployment controller would
+/// name it, so that tools which cut the workload's name out of it find the workload.
+pub fn set_name(workload: &str, revision: &Revision) -> String {
+    let suffix = format!("-{revision}");
+    format!("{}{suffix}", fitting(workload, NAME_LENGTH - suffix.len()))
+}
+
+/// The name of the Service that we make for the canary of a Service.
+pub fn canary_service_name(service: &str) -> String {
+    let stem = fitting(service, LABEL_LENGTH - CANARY_SUFFIX.len());
+    format!("{stem}{CANARY_SUFFIX}")
+}
+
+/// A name as a label's value: itself, or where it is too long its beginning and a hash.
+pub fn label_value(name: &str) -> String {
+    fitting(name, LABEL_LENGTH)
+}
+
+/// Names are ASCII: a byte is a character.
+fn fitting(name: &str, length: usize) -> String {
+    if name.len() <= length {
+        return name.to_owned();
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let mut hash = String::new();
+    for byte in digest.iter().take(HASH_LENGTH / 2) {
+        // Writing to a String cannot fail.
+        let _ = write!(hash, "{byte:02x}");
+    }
+    let head = name.get(..length - HASH_LENGTH - 1).unwrap_or_default();
+    format!("{}-{hash}", head.trim_end_matches(['-', '.']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_stay() {
+        assert_eq!(set_name("web", &Revision::new("a123456789")), "web-a123456789");
+        assert_eq!(canary_service_name("web"), "web-canary");
+        assert_eq!(label_value("web.shop"), "web.shop");
+    }
+
+    #[test]
+    fn long_names_fit_and_stay_apart() {
+        let long = "s".repeat(62);
+        let other = format!("{}t", "s".repeat(61));
+        let name = canary_service_name(&long);
+        assert_eq!(name.len(), LABEL_LENGTH);
+        assert!(name.ends_with(CANARY_SUFFIX));
+        assert_ne!(name, canary_service_name(&other));
+        let longest = "d".repeat(NAME_LENGTH);
+        let set = set_name(&longest, &Revision::new("a123456789"));
+        assert_eq!(set.len(), NAME_LENGTH);
+        assert!(set.ends_with("-a123456789"));
+        assert_eq!(label_value(&longest).len(), LABEL_LENGTH);
+    }
+
+    #[test]
+    fn a_name_is_never_cut_behind_a_dash() {
+        let name = format!("{}-{}", "s".repeat(46), "t".repeat(20));
+        assert!(!canary_service_name(&name).contains("--"));
+    }
+}

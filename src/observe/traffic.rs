@@ -1,0 +1,123 @@
+//! Where the traffic goes, read back from Services and routes.
+
+use serde_json::Value;
+use tidegate_api::HELD_LABEL;
+use tidegate_engine::observed::{Pinned, RouteView, TrafficView};
+use tidegate_engine::state::{Promotion, Stage, State};
+
+use super::workload::Sets;
+use crate::kubernetes::{POD_TEMPLATE_HASH, Pair, RouteShare, Target, json};
+
+/// What Services and routes say. `others` are held like them and pinned to nothing of stable's.
+pub(super) fn view(
+    target: &Target,
+    (services, routes, others): (&[Value], &[Value], &[Value]),
+    sets: &Sets<'_>,
+    state: &State,
+) -> TrafficView {
+    let all = services.iter().chain(routes).chain(others);
+    let held = all.clone().filter(|object| target.is_labelled(object, HELD_LABEL)).count();
+    TrafficView {
+        route: route(target, routes),
+        pinned: pinned(services, sets),
+        // On the way forward a hold that stopped half way is asked for again; on the way home one
+        // that is left on any object is still to be released.
+        held: held > 0 && (held == all.count() || !goes_forward(state)),
+    }
+}
+
+/// The trial wants everything held.
+fn goes_forward(state: &State) -> bool {
+    state.trial.as_ref().is_some_and(|trial| match trial.stage {
+        Stage::Starting { .. }
+        | Stage::Shifting { .. }
+        | Stage::Baking { .. }
+        | Stage::Paused { .. }
+        | Stage::FastForward { .. }
+        | Stage::Promoting {
+            part: Promotion::Filling | Promotion::Pinning | Promotion::Waiting,
+            ..
+        } => true,
+        Stage::Settling { .. }
+        | Stage::Promoting { part: Promotion::HandingOver | Promotion::Releasing, .. }
+        | Stage::Aborting { .. }
+        | Stage::Reverting { .. }
+        | Stage::Restoring { .. }
+        | Stage::Aborted { .. }
+        | Stage::Watching { .. } => false,
+    })
+}
+
+/// Whose pods the Services select. One that selects pods of no set serves nobody: that is no place
+/// to leave it, so it counts as a disagreement.
+fn pinned(services: &[Value], sets: &Sets<'_>) -> Pinned {
+    let mut all = services.iter().map(|service| {
+        let selector = service.get("spec").and_then(|spec| spec.get("selector"));
+        match selector.and_then(|selector| selector.get(POD_TEMPLATE_HASH)?.as_str()) {
+            None => Pinned::All,
+            Some(hash) => sets.labelled(hash).map_or(Pinned::Mixed, Pinned::To),
+        }
+    });
+    let Some(first) = all.next() else { return Pinned::NoService };
+    if all.all(|other| other == first) { first } else { Pinned::Mixed }
+}
+
+/// What every route says, if its gateways have taken it.
+fn route(target: &Target, routes: &[Value]) -> Option<RouteView> {
+    if routes.len() < target.routes.len() || !routes.iter().all(is_accepted) {
+        return None;
+    }
+    let pair = Pair {
+        namespace: &target.namespace,
+        service: target.service()?,
+        canary: &target.canary_service.name,
+    };
+    let mut shares = routes.iter().map(|route| pair.share(route));
+    let first = shares.next()?;
+    if shares.any(|other| other != first) {
+        return None;
+    }
+    match first {
+        RouteShare::Home => Some(RouteView::Home),
+        RouteShare::Split(weight) => Some(RouteView::Split(weight)),
+        RouteShare::Mixed => None,
+    }
+}
+
+/// Every gateway that the route names has taken this generation of it with all its backends. One
+/// that refuses the route as it is now sends it nothing, and is left out as long as another takes
+/// it.
+fn is_accepted(route: &Value) -> bool {
+    let generation = json::number(route, "/metadata/generation");
+    let mut taken = 0_usize;
+    for parent in json::list(route, "/status/parents") {
+        let named = json::list(route, "/spec/parentRefs");
+        if !named.iter().any(|wanted| is_same_parent(wanted, &parent["parentRef"])) {
+            continue;
+        }
+        let says = |kind: &str| {
+            let mut all = json::list(parent, "/conditions").iter();
+            let found = all.find(|found| found["type"] == kind)?;
+            let is_current =
+                generation.is_some() && json::number(found, "/observedGeneration") >= generation;
+            is_current.then(|| found["status"] == "True")
+        };
+        match (says("Accepted"), says("ResolvedRefs")) {
+            (Some(true), Some(true)) => taken += 1,
+            (Some(false), _) => {}
+            _ => return false,
+        }
+    }
+    taken > 0
+}
+
+fn is_same_parent(one: &Value, other: &Value) -> bool {
+    ["name", "namespace", "sectionName", "port"].iter().all(|key| {
+        // A route need not name its own namespace; a controller may or may not repeat it.
+        *key == "namespace" && (one.get(key).is_none() || other.get(key).is_none())
+            || one.get(key) == other.get(key)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! One application in a namespace of its own, as an engine would bring it, and hands to play the
+//! parts that are not tested: who makes pods ready, and who closes the gate.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use kube::Client;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+use tidegate::act::{self, ActError};
+use tidegate::kubernetes::{CanaryService, Cluster, Kind, Target, json, names, sets};
+use tidegate_engine::effect::Effect;
+use tidegate_engine::state::{Revision, TrialId};
+
+/// The manager of what Git says, as Flux has it.
+const ENGINE: &str = "kustomize-controller";
+const WITHIN: Duration = Duration::from_secs(30);
+
+pub(super) struct Stage {
+    client: Client,
+    pub(super) cluster: Cluster,
+    pub(super) target: Target,
+    trial: TrialId,
+}
+
+impl Stage {
+    pub(super) fn new(client: Client, namespace: &str) -> Self {
+        let target = Target {
+            namespace: namespace.to_owned(),
+            rollout: "web".to_owned(),
+            uid: "0".to_owned(),
+            workload: "web".to_owned(),
+            services: vec!["web".to_owned(), "metrics".to_owned()],
+            canary_service: CanaryService { name: "web-canary".to_owned(), ours: true },
+            routes: vec!["web".to_owned(), "admin".to_owned()],
+        };
+        let cluster = Cluster::new(client.clone());
+        Self { client, cluster, target, trial: TrialId::new("web-1") }
+    }
+
+    /// The application with three pods of this version, ready; claimed.
+    pub(super) async fn set_up(&self, version: &str) -> Result<Revision> {
+        for name in ["web", "metrics"] {
+            self.engine(
+                Kind::Service,
+                &json!({
+                    "metadata": {"name": name, "labels": {"app": "web"}},
+                    "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80}]},
+                }),
+            )
+            .await?;
+        }
+        let rule = |backends: Value| json!({"backendRefs": backends});
+        let web = json!({"name": "web", "port": 80});
+        self.engine(Kind::HttpRoute, &route("web", &json!([rule(json!([web]))]))).await?;
+        let other = json!({"name": "other", "port": 80, "weight": 10});
+        let heavy = json!({"name": "web", "port": 80, "weight": 90});
+        let rules = json!([rule(json!([other])), rule(json!([heavy, other]))]);
+        self.engine(Kind::HttpRoute, &route("admin", &rules)).await?;
+        self.deploy(version).await?;
+        let revision = self.revision().await?;
+        self.pods_of(&revision, 3).await?;
+        act::claim(&self.cluster, &self.target).await?;
+        Ok(revision)
+    }
+
+    /// Applies an object as the engine does.
+    async fn engine(&self, kind: Kind, object: &Value) -> Result<Value> {
+        let mut object = object.clone();
+        object["apiVersion"] = json!(kind.api_version());
+        object["kind"] = json!(kind.as_str());
+        let name = json::name(&object).context("a name")?.to_owned();
+        let api: Api<DynamicObject> = self.api(kind);
+        let params = PatchParams::apply(ENGINE).force();
+        let stored = api.patch(&name, &params, &Patch::Apply(&object)).await?;
+        Ok(serde_json::to_value(stored)?)
+    }
+
+    /// The engine applies this version. Only v1 has the variable `OLD`.
+    pub(super) async fn deploy(&self, version: &str) -> Result<Value> {
+        let env = if version == "v1" { json!([{"name": "OLD", "value": "1"}]) } else { json!([]) };
+        let deployment = json!({
+            "metadata": {"name": "web", "labels": {"app": "web"}},
+            "spec": {
+                "replicas": 3,
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": {
+                    "metadata": {"labels": {"app": "web"}},
+                    "spec": {
+                        // Nobody runs these pods: they are ready when we say so.
+                        "schedulingGates": [{"name": "test/gate"}],
+                        "terminationGracePeriodSeconds": 0,
+                        "containers": [{
+                            "name": "web", "image": format!("web:{version}"), "env": env,
+                        }],
+                    },
+                },
+            },
+        });
+        self.engine(Kind::Deployment, &deployment).await
+    }
+
+    /// The same with the gate closed, as the API server does it: `paused` belongs to nobody.
+    pub(super) async fn deploy_gated(&self, version: &str) -> Result<Revision> {
+        self.patch(Kind::Deployment, "web", "gate", &json!({"spec": {"paused": true}})).await?;
+        self.deploy(version).await?;
+        let managers = self.get(Kind::Deployment, "web").await?["metadata"]["managedFields"].take();
+        let left = managers.as_array().into_iter().flatten().filter(|one| one["manager"] != "gate");
+        let patch = json!({"metadata": {"managedFields": left.collect::<Vec<_>>()}});
+        self.patch(Kind::Deployment, "web", "gate", &patch).await?;
+        self.observed().await?;
+        self.revision().await
+    }
+
+    pub(super) async fn patch(
+        &self,
+        kind: Kind,
+        name: &str,
+        manager: &str,
+        patch: &Value,
+    ) -> Result<()> {
+        let params = PatchParams { field_manager: Some(manager.to_owned()), ..Default::default() };
+        self.api(kind).patch(name, &params, &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    pub(super) fn api(&self, kind: Kind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.target.namespace, &kind.resource())
+    }
+
+    pub(super) async fn find(&self, kind: Kind, name: &str) -> Result<Option<Value>> {
+        Ok(self.cluster.get(kind, &self.target.namespace, name).await?)
+    }
+
+    pub(super) async fn get(&self, kind: Kind, name: &str) -> Result<Value> {
+        self.find(kind, name).await?.with_context(|| format!("{kind} {name} is not there"))
+    }
+
+    pub(super) async fn revision(&self) -> Result<Revision> {
+        let deployment = self.get(Kind::Deployment, "web").await?;
+        sets::revision(&deployment).context("the Deployment has a template")
+    }
+
+    pub(super) async fn act(&self, effect: &Effect) -> Result<(), ActError> {
+        act::act(&self.cluster, &self.target, effect, Some(&self.trial)).await
+    }
+
+    pub(super) async fn all(&self, effects: &[Effect]) -> Result<()> {
+        for effect in effects {
+            self.act(effect).await.with_context(|| format!("{effect:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// The Deployment controller has seen the newest generation.
+    async fn observed(&self) -> Result<()> {
+        eventually("the Deployment is observed", async || {
+            Ok(json::is_observed(&self.get(Kind::Deployment, "web").await?).then_some(()))
+        })
+        .await
+    }
+
+    /// The name that a set of the canary has.
+    pub(super) fn set_name(&self, revision: &Revision) -> String {
+        names::set_name(&self.target.workload, revision)
+    }
+
+    /// Makes pods ready until so many of this revision are available; answers their uids.
+    pub(super) async fn pods_of(&self, revision: &Revision, wanted: u32) -> Result<Vec<String>> {
+        let namespace = Some(self.target.namespace.as_str());
+        eventually(&format!("{wanted} pods of {revision}"), async || {
+            self.make_ready().await?;
+            let sets = self.cluster.list(Kind::ReplicaSet, namespace, "app=web").await?;
+            let set = sets.iter().find(|set| {
+                sets::revision(set).as_ref() == Some(revision)
+                    && json::count(set, "/status/availableReplicas").unwrap_or(0) == wanted
+                    && json::is_observed(set)
+            });
+            let Some(hash) = set.and_then(sets::hash) else { return Ok(None) };
+            let selector = format!("pod-template-hash={hash}");
+            let pods = self.cluster.list(Kind::Pod, namespace, &selector).await?;
+            let alive = pods.iter().filter(|pod| !json::is_deleted(pod));
+            let mut uids: Vec<_> = alive.filter_map(json::uid).map(str::to_owned).collect();
+            uids.sort();
+            Ok((uids.len() == wanted as usize).then_some(uids))
+        })
+        .await
+    }
+
+    async fn make_ready(&self) -> Result<()> {
+        let namespace = Some(self.target.namespace.as_str());
+        for pod in self.cluster.list(Kind::Pod, namespace, "app=web").await? {
+            if pod["status"]["phase"] == "Running" || json::is_deleted(&pod) {
+                continue;
+            }
+            let patch = json!({"status": {"phase": "Running", "conditions": [{
+                "type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]}});
+            let name = json::name(&pod).context("a name")?;
+            let params = PatchParams::default();
+            let _ = self.api(Kind::Pod).patch_status(name, &params, &Patch::Merge(patch)).await;
+        }
+        Ok(())
+    }
+
+    /// What Git says of everything it has: metadata that is kept, and `spec`.
+    pub(super) async fn as_in_git(&self) -> Result<Vec<Value>> {
+        let mut all = Vec::new();
+        for (kind, name) in GIT {
+            let object = self.get(kind, name).await?;
+            let metadata = &object["metadata"];
+            let mut annotations = metadata["annotations"].clone();
+            if let Some(annotations) = annotations.as_object_mut() {
+                annotations.remove("deployment.kubernetes.io/revision");
+            }
+            if annotations == json!({}) {
+                annotations = Value::Null;
+            }
+            all.push(json!([name, metadata["labels"], annotations, object["spec"]]));
+        }
+        Ok(all)
+    }
+
+    /// No managed field is ours, but for the label on the Deployment; and what we borrowed is the
+    /// engine's again.
+    pub(super) async fn check_fields(&self) -> Result<()> {
+        let label = json!({"f:metadata": {"f:labels": {"f:tidegate.dev/rollout": {}}}});
+        for (kind, name) in GIT {
+            let object = self.get(kind, name).await?;
+            let entries = json::list(&object, "/metadata/managedFields");
+            let ours = entries.iter().filter(|one| one["manager"] == "tidegate");
+            for entry in ours {
+                let is_label = kind == Kind::Deployment && entry["fieldsV1"] == label;
+                ensure!(is_label, "{kind} {name} has a field of ours: {entry}");
+            }
+            let engine = entries.iter().find(|one| one["manager"] == ENGINE).context("engine")?;
+            let spec = &engine["fieldsV1"]["f:spec"];
+            let borrowed = match kind {
+                Kind::Service => spec.get("f:selector"),
+                Kind::HttpRoute => spec.get("f:rules"),
+                _ => spec.get("f:template"),
+            };
+            ensure!(borrowed.is_some(), "{kind} {name}: not the engine's again: {entries:?}");
+        }
+        Ok(())
+    }
+
+    /// The versions of everything: equal when nothing was written.
+    pub(super) async fn versions(&self) -> Result<Vec<String>> {
+        let mut all = Vec::new();
+        for (kind, name) in GIT {
+            let object = self.get(kind, name).await?;
+            all.push(json::resource_version(&object).unwrap_or_default().to_owned());
+        }
+        Ok(all)
+    }
+}
+
+/// What Git brings.
+const GIT: [(Kind, &str); 5] = [
+    (Kind::Service, "web"),
+    (Kind::Service, "metrics"),
+    (Kind::HttpRoute, "web"),
+    (Kind::HttpRoute, "admin"),
+    (Kind::Deployment, "web"),
+];
+
+fn route(name: &str, rules: &Value) -> Value {
+    json!({
+        "metadata": {"name": name},
+        "spec": {"parentRefs": [{"name": "gateway"}], "rules": rules},
+    })
+}
+
+/// Asks until there is an answer.
+pub(super) async fn eventually<T>(
+    what: &str,
+    mut probe: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let until = tokio::time::Instant::now() + WITHIN;
+    loop {
+        if let Some(answer) = probe().await? {
+            return Ok(answer);
+        }
+        if tokio::time::Instant::now() >= until {
+            bail!("{what}: not within {} s", WITHIN.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
