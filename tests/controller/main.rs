@@ -5,6 +5,7 @@
 mod generated;
 mod hostile;
 mod load;
+mod measure;
 mod resolve;
 mod tidy;
 mod validation;
