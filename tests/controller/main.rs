@@ -7,6 +7,7 @@ mod generated;
 mod hostile;
 mod load;
 mod reconcile;
+mod measure;
 mod resolve;
 mod tidy;
 mod validation;
