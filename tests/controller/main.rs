@@ -8,6 +8,7 @@ mod generated;
 mod hostile;
 mod load;
 mod reconcile;
+mod measure;
 mod resolve;
 mod tidy;
 mod validation;
