@@ -62,8 +62,9 @@ fn inside(sandbox: &Sandbox) -> Result<ExitCode> {
     tokio::runtime::Runtime::new().context("start a runtime")?.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
         let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let options = WorldOptions::default();
         let world = tokio::select! {
-            world = World::start(&components, sandbox, &WorldOptions::default()) => world?,
+            world = World::start(&components, sandbox, &options) => world?,
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         };

@@ -185,15 +185,6 @@ impl Found {
         let selector = deployment
             .and_then(workload::selector)
             .or_else(|| canary.map(|canary| format!("{POD_TEMPLATE_HASH}={canary}")));
-        let listed = async |kind| match &selector {
-            Some(selector) => cluster.list(kind, Some(&target.namespace), selector).await,
-            None => Ok(Vec::new()),
-        };
-        let named = async |kind, names: &[String]| {
-            let each = names.iter().map(|name| cluster.get(kind, &target.namespace, name));
-            let found: Vec<_> = try_join_all(each).await?;
-            Ok(found.into_iter().flatten().collect())
-        };
         let own_canary = if target.canary_service.ours || target.routes.is_empty() {
             &[]
         } else {
@@ -201,10 +192,13 @@ impl Found {
         };
         let (deployment, sets, pods, services, routes) = try_join5(
             cluster.get(Kind::Deployment, &target.namespace, &target.workload),
-            listed(Kind::ReplicaSet),
-            listed(Kind::Pod),
-            try_join(named(Kind::Service, &target.services), named(Kind::Service, own_canary)),
-            named(Kind::HttpRoute, &target.routes),
+            listed(cluster, target, Kind::ReplicaSet, selector.as_deref()),
+            listed(cluster, target, Kind::Pod, selector.as_deref()),
+            try_join(
+                named(cluster, target, Kind::Service, &target.services),
+                named(cluster, target, Kind::Service, own_canary),
+            ),
+            named(cluster, target, Kind::HttpRoute, &target.routes),
         )
         .await?;
         let (services, canary_services) = services;
@@ -215,10 +209,7 @@ impl Found {
     /// asked for is taken as sound.
     async fn nodes(&self, cluster: &Cluster, now: DateTime<Utc>) -> BTreeMap<String, String> {
         let doubtful = pods::doubtful_nodes(&self.pods, now - YOUNG);
-        let each = doubtful.into_iter().take(NODES).map(async |name| {
-            let node = cluster.get(Kind::Node, "", name).await.ok()?;
-            Some((name.to_owned(), pods::node_trouble(name, node.as_ref())?))
-        });
+        let each = doubtful.into_iter().take(NODES).map(|name| node_trouble(cluster, name));
         join_all(each).await.into_iter().flatten().collect()
     }
 
@@ -263,6 +254,34 @@ impl Found {
             freed: held.chain(&self.deployment).filter_map(freed).collect(),
         }
     }
+}
+
+async fn listed(
+    cluster: &Cluster,
+    target: &Target,
+    kind: Kind,
+    selector: Option<&str>,
+) -> Result<Vec<Value>, ClusterError> {
+    match selector {
+        Some(selector) => cluster.list(kind, Some(&target.namespace), selector).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Those of the named objects that exist.
+async fn named(
+    cluster: &Cluster,
+    target: &Target,
+    kind: Kind,
+    names: &[String],
+) -> Result<Vec<Value>, ClusterError> {
+    let each = names.iter().map(|name| cluster.get(kind, &target.namespace, name));
+    Ok(try_join_all(each).await?.into_iter().flatten().collect())
+}
+
+async fn node_trouble(cluster: &Cluster, name: &str) -> Option<(String, String)> {
+    let node = cluster.get(Kind::Node, "", name).await.ok()?;
+    Some((name.to_owned(), pods::node_trouble(name, node.as_ref())?))
 }
 
 fn freed(object: &Value) -> Option<String> {

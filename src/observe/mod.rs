@@ -12,7 +12,7 @@
 mod deployed;
 mod look;
 mod pods;
-mod target;
+mod survey;
 mod traffic;
 mod trouble;
 mod watch;
@@ -22,5 +22,5 @@ mod writer;
 pub use deployed::REVISION_ANNOTATION;
 pub use look::{ObserveError, Seen, look};
 pub use pods::PodSeen;
-pub use target::{Problem, Survey, TargetFault, Unfit, find_target, survey};
+pub use survey::{Problem, Survey, TargetFault, Unfit, find_target, survey};
 pub use watch::{Key, triggers};

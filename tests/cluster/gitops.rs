@@ -16,7 +16,7 @@ use tidegate_testbed::{
 const SOON: Duration = Duration::from_mins(1);
 
 /// A commit is applied, the next one too, and what is gone from Git is gone from the cluster.
-pub async fn a_commit_is_applied_and_pruned(world: &World) -> Result<()> {
+pub(crate) async fn a_commit_is_applied_and_pruned(world: &World) -> Result<()> {
     let namespace = world.namespace("gitops").await?;
     let repository = world.forge().repository(&namespace).await?;
     let first = repository
@@ -67,7 +67,7 @@ pub async fn a_commit_is_applied_and_pruned(world: &World) -> Result<()> {
 
 /// Under `wait: true` a Deployment that is not ready in time fails its revision: it counts as
 /// attempted, while the good one still counts as applied. Takes the 30 s that are Flux's minimum.
-pub async fn a_wait_reports_what_is_not_ready_in_time(world: &World) -> Result<()> {
+pub(crate) async fn a_wait_reports_what_is_not_ready_in_time(world: &World) -> Result<()> {
     let stuck = "progressDeadlineSeconds: 600";
     let message = a_stuck_deployment_fails_its_revision(world, stuck).await?;
     ensure!(message.contains("timeout waiting for"), "{message}");
@@ -75,7 +75,7 @@ pub async fn a_wait_reports_what_is_not_ready_in_time(world: &World) -> Result<(
 }
 
 /// A Deployment that says itself that it does not progress fails its revision early.
-pub async fn a_wait_reports_what_has_given_up(world: &World) -> Result<()> {
+pub(crate) async fn a_wait_reports_what_has_given_up(world: &World) -> Result<()> {
     let stuck = "progressDeadlineSeconds: 2";
     let message = a_stuck_deployment_fails_its_revision(world, stuck).await?;
     ensure!(message.contains("failed early"), "{message}");
@@ -103,7 +103,7 @@ async fn a_stuck_deployment_fails_its_revision(world: &World, deadline: &str) ->
 }
 
 /// A Kustomization that depends on another is applied after that one has become ready.
-pub async fn a_dependent_waits_for_what_it_depends_on(world: &World) -> Result<()> {
+pub(crate) async fn a_dependent_waits_for_what_it_depends_on(world: &World) -> Result<()> {
     let namespace = world.namespace("gitops").await?;
     let repository = world.forge().repository(&namespace).await?;
     let stuck = deployment_that_is_never_ready(&namespace, "progressDeadlineSeconds: 2");
@@ -139,7 +139,7 @@ pub async fn a_dependent_waits_for_what_it_depends_on(world: &World) -> Result<(
 
 /// The product's pushes are refused by a protected branch and by a hook, each with its reason; a
 /// forced push moves the branch, and Flux follows.
-pub async fn the_forge_refuses_and_is_forced(world: &World) -> Result<()> {
+pub(crate) async fn the_forge_refuses_and_is_forced(world: &World) -> Result<()> {
     let namespace = world.namespace("gitops").await?;
     let repository = world.forge().repository(&namespace).await?;
     let first = commit_map(&repository, &namespace, "shop", "one").await?;
@@ -172,7 +172,7 @@ pub async fn the_forge_refuses_and_is_forced(world: &World) -> Result<()> {
 }
 
 /// While Flux is suspended nothing is applied; a killed controller goes on where it was.
-pub async fn flux_pauses_and_survives_a_kill(world: &World) -> Result<()> {
+pub(crate) async fn flux_pauses_and_survives_a_kill(world: &World) -> Result<()> {
     let namespace = world.namespace("gitops").await?;
     let repository = world.forge().repository(&namespace).await?;
     let first = commit_map(&repository, &namespace, "shop", "one").await?;

@@ -78,7 +78,9 @@ pub(crate) async fn a_crash_loop_is_seen_with_its_back_off(world: &World) -> Res
 }
 
 /// A deleted pod runs its hook, hears `SIGTERM`, and is gone when its process has ended.
-pub(crate) async fn a_drain_waits_for_the_hook_and_then_for_the_process(world: &World) -> Result<()> {
+pub(crate) async fn a_drain_waits_for_the_hook_and_then_for_the_process(
+    world: &World,
+) -> Result<()> {
     let namespace = world.namespace("drain").await?;
     let pods: Api<Pod> = Api::namespaced(world.kube(), &namespace);
     let script = "trap 'exit 0' TERM; while true; do sleep 0.1; done";

@@ -33,7 +33,8 @@ pub enum Tier {
     Matrix,
 }
 
-type Told = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+/// Not `Send`: a story is told on the thread of its trial, with async closures where it likes.
+type Told = Pin<Box<dyn Future<Output = Result<()>>>>;
 
 /// One test on the shared world.
 pub struct Story {
@@ -48,7 +49,7 @@ impl Story {
     pub fn smoke<F, T>(name: &'static str, tell: F) -> Self
     where
         F: FnOnce(&'static World) -> T + Send + 'static,
-        T: Future<Output = Result<()>> + Send + 'static,
+        T: Future<Output = Result<()>> + 'static,
     {
         let tell = Box::new(|world: &'static World| Box::pin(tell(world)) as Told);
         Self { name, tier: Tier::Smoke, alone: false, tell }
@@ -58,7 +59,7 @@ impl Story {
     pub fn matrix<F, T>(name: &'static str, tell: F) -> Self
     where
         F: FnOnce(&'static World) -> T + Send + 'static,
-        T: Future<Output = Result<()>> + Send + 'static,
+        T: Future<Output = Result<()>> + 'static,
     {
         Self { tier: Tier::Matrix, ..Self::smoke(name, tell) }
     }
@@ -161,16 +162,9 @@ async fn told(story: Story, world: &'static World, quiet: &RwLock<()>) -> Result
         (Some(quiet.read().await), None)
     };
     let start = Instant::now();
-    // A task of its own turns a panic into an error with the name of the story.
-    let task = tokio::spawn((story.tell)(world));
-    let abort = task.abort_handle();
-    let end = match tokio::time::timeout(STORY_WITHIN, task).await {
-        Ok(Ok(end)) => end,
-        Ok(Err(error)) => Err(anyhow!(error)),
-        Err(_) => {
-            abort.abort();
-            Err(anyhow!("it hangs: no end after {} s", STORY_WITHIN.as_secs()))
-        }
+    let end = match tokio::time::timeout(STORY_WITHIN, (story.tell)(world)).await {
+        Ok(end) => end,
+        Err(_) => Err(anyhow!("it hangs: no end after {} s", STORY_WITHIN.as_secs())),
     };
     println!("{}: {:.1} s", story.name, start.elapsed().as_secs_f64());
     end.map_err(|error| Failed::from(format!("{error:?}\nlogs: {}", world.logs().display())))

@@ -365,3 +365,11 @@ async fn a_list_that_fails_is_no_empty_list() {
     objects.push((PODS, json!(503)));
     assert!(seen(objects, &rest()).await.is_err());
 }
+
+#[test]
+fn a_look_can_be_moved_between_threads() {
+    fn is_send<T: Send>(_: impl Fn(Cluster, Target, Questions, State) -> T) {}
+    is_send(|cluster, target, asked, state| async move {
+        look(&cluster, &target, &asked, &state, now()).await.map(drop)
+    });
+}

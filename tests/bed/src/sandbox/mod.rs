@@ -200,7 +200,7 @@ fn find_way() -> Result<Way> {
             Err(error) => answers.push((way, error.to_string())),
         }
     }
-    bail!(refused::explain(&answers, &refused::Facts::of_this_host()))
+    bail!(refused::explain(&answers, &refused::Hindrance::of_this_host()))
 }
 
 /// The command that starts the stage `enter`.

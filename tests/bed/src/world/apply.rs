@@ -29,7 +29,7 @@ pub async fn apply(kube: &Client, yaml: &str, namespace: Option<&str>) -> Result
     Ok(())
 }
 
-/// Applies the CustomResourceDefinitions of a folder and waits until they serve.
+/// Applies the `CustomResourceDefinition`s of a folder and waits until they serve.
 ///
 /// Other objects in the folder are left out: programs ship their own Deployments beside them.
 ///

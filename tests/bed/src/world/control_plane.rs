@@ -1,6 +1,7 @@
 //! etcd, the API server, the controllers, the scheduler.
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -41,7 +42,8 @@ impl Identities {
         let certificates = Certificates::make(folder)?;
         let mut csv = String::new();
         for (name, user) in TOKENS {
-            csv.push_str(&format!("{name}token,{user},{name},\"system:masters\"\n"));
+            // A String takes whatever is written.
+            writeln!(csv, "{name}token,{user},{name},\"system:masters\"").ok();
         }
         let access = |name: &str| Access::new(&certificates.ca_pem, &format!("{name}token"));
         let file = |name: &str| access(name).write(&folder.join(format!("{name}.kubeconfig")));
@@ -75,7 +77,7 @@ pub(super) fn etcd(components: &Components, data: &Path, logs: &Path) -> Result<
 ///
 /// `OwnerReferencesPermissionEnforcement` is on, as on hardened clusters: without `finalizers`
 /// rights an owner reference that blocks deletion is refused. Without `policy_api` it is a cluster
-/// that has no MutatingAdmissionPolicy, older than Kubernetes 1.36.
+/// that has no `MutatingAdmissionPolicy`, older than Kubernetes 1.36.
 pub(super) fn api_server(
     components: &Components,
     identities: &Identities,

@@ -100,7 +100,8 @@ pub(super) async fn envoy(
 ) -> Result<Server> {
     let bootstrap = bootstrap(components, configs, data).await?;
     let launch = Launch::new("envoy", components.program(Program::Envoy))
-        .path("--config-path=", &bootstrap)
+        .arg("-c")
+        .arg(&bootstrap)
         .args(&["--service-cluster", "projectcontour", "--service-node", "testbed"])
         .args(&["--log-level", "warning", "--concurrency", "1"])
         // Two Envoys of one user would share memory by this number otherwise.
@@ -134,7 +135,7 @@ pub(super) async fn programmed(kube: &Client) -> Result<()> {
     let resource = ApiResource::from_gvk(&kind);
     let gateways: Api<DynamicObject> =
         Api::namespaced_with(kube.clone(), "projectcontour", &resource);
-    eventually("the Gateway is programmed", Duration::from_secs(60), async || {
+    eventually("the Gateway is programmed", Duration::from_mins(1), async || {
         let gateway = gateways.get("contour").await?;
         let conditions = gateway.data["status"]["conditions"].as_array();
         let is = |condition: &serde_json::Value| {

@@ -1,11 +1,12 @@
-//! The running whole: control plane, gateway, metrics, alerts.
+//! The running whole: control plane, pods, gateway, metrics, alerts, forge, Flux.
 //!
 //! [`World::start`] starts in parallel what does not depend on each other, and waits by asking:
 //!
 //! ```text
-//! etcd ─ API server ─┬ kinds of the gateway ─ Contour ─ Gateway programmed ┐
-//!                    ├ controllers, scheduler ─ a namespace gets its account ┼─ up
-//! Envoy, Prometheus, Alertmanager ───────────────────────────────────────────┘
+//! etcd ─ API server ┬ kinds of the gateway ─ Contour ─ Gateway programmed ─┐
+//!                   ├ controllers, scheduler, kubelet ─ accounts, nodes ───┤
+//!                   └ Flux (Argo CD) ──────────────────────────────────────┼─ up
+//! Envoy, Prometheus, Alertmanager, receiver, Gitea ────────────────────────┘
 //! ```
 
 mod access;
@@ -17,20 +18,18 @@ mod monitoring;
 pub mod ports;
 pub mod process;
 mod server;
+mod start;
 pub mod wait;
 
 use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{Api, Client, api::PostParams};
 
@@ -42,6 +41,9 @@ pub use wait::eventually;
 
 use crate::{
     components::{Components, Program},
+    gitops::{ArgoCd, Flux, Forge},
+    kubelet::Kubelet,
+    receiver::Receiver,
     sandbox::Sandbox,
 };
 use control_plane::Identities;
@@ -49,38 +51,41 @@ use control_plane::Identities;
 /// What a world consists of.
 #[derive(Debug, Clone)]
 pub struct WorldOptions {
-    /// Whether the cluster has MutatingAdmissionPolicy (Kubernetes 1.36 and later).
+    /// Whether the cluster has `MutatingAdmissionPolicy` (Kubernetes 1.36 and later).
     pub policy_api: bool,
+    /// Whether Argo CD runs beside Flux.
+    pub argocd: bool,
 }
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { policy_api: true }
+        Self { policy_api: true, argocd: false }
     }
 }
 
 /// A cluster that is up, with all that belongs to it. Dropping it kills every server.
+///
+/// The fields are in the order in which they are dropped: who asks goes before who answers.
 pub struct World {
-    components: Components,
-    folder: PathBuf,
-    data: PathBuf,
-    identities: Identities,
-    kube: Client,
-    servers: Servers,
-    namespaces: AtomicU32,
-    times: String,
-}
-
-/// In the order in which they are dropped: who asks goes before who answers.
-struct Servers {
+    argocd: Option<ArgoCd>,
+    flux: Flux,
+    forge: Forge,
+    kubelet: Kubelet,
     prometheus: Server,
     alertmanager: Server,
+    receiver: Receiver,
     envoy: Server,
     contour: Server,
     scheduler: Server,
     controller_manager: Server,
     api_server: Server,
     etcd: Server,
+    kube: Client,
+    components: Components,
+    identities: Identities,
+    folders: start::Folders,
+    namespaces: AtomicU32,
+    times: String,
 }
 
 impl World {
@@ -93,58 +98,7 @@ impl World {
         sandbox: &Sandbox,
         options: &WorldOptions,
     ) -> Result<Self> {
-        let folder = sandbox.folder();
-        let (configs, data, logs) = (folder.join("config"), sandbox.data(), folder.join("logs"));
-        for path in [&configs, &data, &logs] {
-            std::fs::create_dir_all(path).with_context(|| format!("make {}", path.display()))?;
-        }
-        let clock = Clock::new();
-        let identities = Identities::make(&configs)?;
-        let kube = identities.admin.client().await?;
-        let etcd = control_plane::etcd(components, &data, &logs)?;
-        let launch = control_plane::api_server(components, &identities, options.policy_api, &data);
-        let api_server = Server::launch(launch, &logs, Ready::Api(kube.clone()))?;
-        let api = async {
-            clock.time("API server", api_server.ready()).await?;
-            cluster(components, &identities, &kube, (&configs, &data, &logs), &clock).await
-        };
-        let beside = async {
-            let prometheus =
-                monitoring::prometheus(components, &identities, &configs, &data, &logs)?;
-            let alertmanager = monitoring::alertmanager(components, &configs, &data, &logs)?;
-            let envoy = gateway::envoy(components, &configs, &data, &logs).await?;
-            futures::try_join!(
-                clock.time("Prometheus", prometheus.ready()),
-                clock.time("Alertmanager", alertmanager.ready()),
-                clock.time("Envoy", envoy.ready()),
-            )?;
-            Ok((prometheus, alertmanager, envoy))
-        };
-        let (cluster, (prometheus, alertmanager, envoy)) = futures::try_join!(api, beside)
-            .with_context(|| format!("the world does not come up; logs: {}", logs.display()))?;
-        let (controller_manager, scheduler, contour) = cluster;
-        let servers = Servers {
-            prometheus,
-            alertmanager,
-            envoy,
-            contour,
-            scheduler,
-            controller_manager,
-            api_server,
-            etcd,
-        };
-        let times = clock.line();
-        println!("{times}");
-        Ok(Self {
-            components: components.clone(),
-            folder: folder.to_owned(),
-            data,
-            identities,
-            kube,
-            servers,
-            namespaces: AtomicU32::new(0),
-            times,
-        })
+        start::start(components, sandbox, options).await
     }
 
     /// A client that may do everything.
@@ -175,18 +129,18 @@ impl World {
     /// # Errors
     /// Fails when there is no such account.
     pub async fn kubeconfig_for(&self, namespace: &str, name: &str) -> Result<PathBuf> {
-        let path = self.folder.join("config").join(format!("{namespace}.{name}.kubeconfig"));
+        let path = self.folders.configs.join(format!("{namespace}.{name}.kubeconfig"));
         self.account(namespace, name).await?.write(&path)
     }
 
     /// The folder of this run.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.folders.run
     }
 
     /// The folder with the logs of all servers.
-    pub fn logs(&self) -> PathBuf {
-        self.folder.join("logs")
+    pub fn logs(&self) -> &Path {
+        &self.folders.logs
     }
 
     /// How long each part took, as it was printed.
@@ -217,89 +171,88 @@ impl World {
 
     /// The API server.
     pub fn api_server(&self) -> &Server {
-        &self.servers.api_server
+        &self.api_server
     }
 
-    /// Starts the API server again, with or without MutatingAdmissionPolicy. Objects stay.
+    /// Starts the API server again, with or without `MutatingAdmissionPolicy`. Objects stay.
     ///
     /// # Errors
     /// Fails when it does not become ready.
     pub async fn serve_policy_api(&self, policy_api: bool) -> Result<()> {
+        let data = &self.folders.data;
         let launch =
-            control_plane::api_server(&self.components, &self.identities, policy_api, &self.data);
+            control_plane::api_server(&self.components, &self.identities, policy_api, data);
         self.api_server().start_as(launch).await
     }
 
     /// The API server's store.
     pub fn etcd(&self) -> &Server {
-        &self.servers.etcd
+        &self.etcd
     }
 
     /// The controllers of Kubernetes.
     pub fn controller_manager(&self) -> &Server {
-        &self.servers.controller_manager
+        &self.controller_manager
     }
 
     /// The scheduler.
     pub fn scheduler(&self) -> &Server {
-        &self.servers.scheduler
+        &self.scheduler
     }
 
     /// The gateway's controller.
     pub fn contour(&self) -> &Server {
-        &self.servers.contour
+        &self.contour
     }
 
     /// The gateway's data plane.
     pub fn envoy(&self) -> &Server {
-        &self.servers.envoy
+        &self.envoy
     }
 
     /// Prometheus.
     pub fn prometheus(&self) -> &Server {
-        &self.servers.prometheus
+        &self.prometheus
     }
 
     /// Alertmanager.
     pub fn alertmanager(&self) -> &Server {
-        &self.servers.alertmanager
+        &self.alertmanager
+    }
+
+    /// What Alertmanager sends notifications to.
+    pub fn receiver(&self) -> &Receiver {
+        &self.receiver
+    }
+
+    /// What runs the pods, on two nodes.
+    pub fn kubelet(&self) -> &Kubelet {
+        &self.kubelet
+    }
+
+    /// The forge with the configuration repositories.
+    pub fn forge(&self) -> &Forge {
+        &self.forge
+    }
+
+    /// The engine that follows them.
+    pub fn flux(&self) -> &Flux {
+        &self.flux
+    }
+
+    /// The other engine.
+    ///
+    /// # Errors
+    /// Fails when the world was started without it.
+    pub fn argocd(&self) -> Result<&ArgoCd> {
+        self.argocd.as_ref().ok_or_else(|| anyhow!("this world has no Argo CD"))
     }
 }
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("World").field("folder", &self.folders.run).finish_non_exhaustive()
     }
-}
-
-/// What needs an API server that answers.
-async fn cluster(
-    components: &Components,
-    identities: &Identities,
-    kube: &Client,
-    (configs, data, logs): (&Path, &Path, &Path),
-    clock: &Clock,
-) -> Result<(Server, Server, Server)> {
-    let controllers = control_plane::controller_manager(components, identities, data, logs)?;
-    let scheduler = control_plane::scheduler(components, identities, data, logs)?;
-    let gateway = async {
-        clock.time("kinds", gateway::define(components, kube)).await?;
-        let contour = gateway::contour(components, identities, configs, logs)?;
-        gateway::create(kube).await?;
-        clock
-            .time("Contour", async {
-                contour.ready().await?;
-                gateway::programmed(kube).await
-            })
-            .await?;
-        Ok(contour)
-    };
-    let accounts = clock.time("controllers", async {
-        controllers.ready().await?;
-        account_exists(kube, "default").await.with_context(|| "the controllers")
-    });
-    let (contour, ()) = futures::try_join!(gateway, accounts)?;
-    Ok((controllers, scheduler, contour))
 }
 
 async fn namespace(kube: &Client, name: &str) -> Result<()> {
@@ -321,35 +274,4 @@ async fn account_exists(kube: &Client, namespace: &str) -> Result<()> {
         Ok(accounts.get_opt("default").await?.map(drop))
     })
     .await
-}
-
-/// When each part was ready, counted from the start.
-struct Clock {
-    start: Instant,
-    parts: Mutex<Vec<(&'static str, Duration)>>,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self { start: Instant::now(), parts: Mutex::default() }
-    }
-
-    async fn time<T>(
-        &self,
-        part: &'static str,
-        work: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        let value = work.await.with_context(|| format!("start of {part}"))?;
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.push((part, self.start.elapsed()));
-        Ok(value)
-    }
-
-    fn line(&self) -> String {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let parts: Vec<_> =
-            parts.iter().map(|(name, at)| format!("{name} {:.1}", at.as_secs_f64())).collect();
-        let whole = self.start.elapsed().as_secs_f64();
-        format!("world up in {whole:.1} s (ready after: {} s)", parts.join(", "))
-    }
 }

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use super::{process::Daemon, wait::eventually};
 
 /// Time a server has to become ready. Ten times what it takes on two cores with nothing else to do.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// How to start a program, as often as wanted.
 #[derive(Debug, Clone)]

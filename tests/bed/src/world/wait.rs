@@ -50,7 +50,7 @@ mod tests {
     #[tokio::test]
     async fn the_value_is_returned_as_soon_as_it_is_there() {
         let mut asked = 0;
-        let value = eventually("three", Duration::from_secs(60), async || {
+        let value = eventually("three", Duration::from_mins(1), async || {
             asked += 1;
             Ok((asked == 3).then_some(asked))
         });

@@ -1,217 +1,22 @@
-//! Which objects belong to a Rollout.
+//! The search for a Rollout's objects, and everything that is wrong with them.
 
 use kube::ResourceExt;
 use serde_json::Value;
-use tidegate_api::{HELD_LABEL, ROLLOUT_LABEL, Rollout, TRIAL_LABEL};
-use tidegate_engine::plan::{Mode, Traffic};
+use tidegate_api::{ROLLOUT_LABEL, Rollout};
+use tidegate_engine::plan::Traffic;
 
-use super::trouble::time;
-use crate::kubernetes::{
-    CanaryService, Cluster, ClusterError, Kind, POD_TEMPLATE_HASH, Pair, Target, json, names,
-};
+use super::{Problem, Survey, has_backend, is_held, is_made_for_canary};
+use crate::kubernetes::{CanaryService, Kind, json, names};
+use crate::observe::trouble::time;
 use crate::resolve::nearest::{nearest, one_of};
 use crate::resolve::{Fault, FieldPath, ObjectKey, Resolved};
 
-/// What keeps a Rollout from trials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Problem {
-    /// The Deployment does not exist.
-    WorkloadMissing,
-    /// An older Rollout has the Deployment.
-    WorkloadTaken,
-    /// The Deployment ends its pods before it makes new ones: two revisions must not run at once.
-    StrategyRecreate,
-    /// A person paused the Deployment before it was ours.
-    WorkloadPaused,
-    /// A Service that the Rollout names does not exist.
-    ServiceMissing,
-    /// A Service that the Rollout names does not select the pods.
-    ServiceSelectsOthers,
-    /// A Service selects the pods and is not named: it would send requests to the canary at any
-    /// weight.
-    ServiceNotHeld,
-    /// A route that the Rollout names does not exist.
-    RouteMissing,
-    /// A route that the Rollout names does not have the Service as a backend.
-    RouteWithoutService,
-    /// Somebody else has a Service of the name that the canary's would get.
-    CanaryServiceTaken,
-}
-
-impl Problem {
-    /// The reason as conditions have it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::WorkloadMissing => "WorkloadMissing",
-            Self::WorkloadTaken => "WorkloadTaken",
-            Self::StrategyRecreate => "StrategyRecreate",
-            Self::WorkloadPaused => "WorkloadPaused",
-            Self::ServiceMissing => "ServiceMissing",
-            Self::ServiceSelectsOthers => "ServiceSelectsOthers",
-            Self::ServiceNotHeld => "ServiceNotHeld",
-            Self::RouteMissing => "RouteMissing",
-            Self::RouteWithoutService => "RouteWithoutService",
-            Self::CanaryServiceTaken => "CanaryServiceTaken",
-        }
-    }
-}
-
-/// Why there is no target.
-#[derive(Debug, thiserror::Error)]
-pub enum TargetFault {
-    /// The API server could not be asked.
-    #[error("the objects of the Rollout cannot be looked for")]
-    Cluster(#[from] ClusterError),
-    /// The objects do not allow a trial.
-    #[error(transparent)]
-    Unfit(Box<Unfit>),
-}
-
-/// The objects do not allow a trial.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", told(faults))]
-pub struct Unfit {
-    /// Everything that is wrong; never empty.
-    pub faults: Vec<(Problem, Fault)>,
-    /// What there is all the same: a trial that is running already goes on, or home, with it.
-    pub target: Target,
-}
-
-fn told(faults: &[(Problem, Fault)]) -> String {
-    faults.iter().map(|(_, fault)| fault.to_string()).collect::<Vec<_>>().join("; ")
-}
-
-/// Objects around a Rollout at one look.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Survey {
-    deployment: Option<Value>,
-    /// All of the namespace.
-    services: Vec<Value>,
-    /// All of the namespace.
-    routes: Vec<Value>,
-    /// All of the namespace; only read where the Deployment carries another one's label.
-    rollouts: Vec<Value>,
-}
-
-/// The target of a Rollout: Services that select its pods, routes with one of them as a backend.
-pub async fn find_target(
-    cluster: &Cluster,
-    rollout: &Rollout,
-    resolved: &Resolved,
-) -> Result<Target, TargetFault> {
-    survey(cluster, rollout).await?.target(rollout, resolved)
-}
-
-/// Reads what is around a Rollout.
-pub async fn survey(cluster: &Cluster, rollout: &Rollout) -> Result<Survey, ClusterError> {
-    let namespace = rollout.namespace().unwrap_or_default();
-    let all = |kind| cluster.list(kind, Some(&namespace), "");
-    let (deployment, services, routes) = futures::future::try_join3(
-        cluster.get(Kind::Deployment, &namespace, rollout.spec.workload_ref.name.as_str()),
-        all(Kind::Service),
-        all(Kind::HttpRoute),
-    )
-    .await?;
-    let label = names::label_value(&rollout.name_any());
-    let other = deployment.as_ref().and_then(|found| json::label(found, ROLLOUT_LABEL));
-    let rollouts = match other {
-        Some(other) if other != label => all(Kind::Rollout).await?,
-        Some(_) | None => Vec::new(),
-    };
-    Ok(Survey { deployment, services, routes, rollouts })
-}
-
-impl Survey {
-    /// A route has one of the Rollout's Services as a backend: weights can be the gateway's.
-    pub fn routes_found(&self, rollout: &Rollout) -> bool {
-        let named = rollout.spec.services.as_ref();
-        let own = rollout.spec.canary_service.as_ref().map(tidegate_api::Name::as_str);
-        let shared = &rollout.spec.shared_services;
-        self.services.iter().filter_map(json::name).any(|name| {
-            let is_ours = match named {
-                Some(named) => named.iter().any(|service| service.as_str() == name),
-                None => {
-                    self.selects_pods(name, own)
-                        && !shared.iter().any(|service| service.as_str() == name)
-                }
-            };
-            is_ours && self.routes.iter().any(|route| has_backend(route, name))
-        })
-    }
-
-    /// Puts the target together, or says everything that is wrong with it.
-    pub fn target(&self, rollout: &Rollout, resolved: &Resolved) -> Result<Target, TargetFault> {
-        let key =
-            ObjectKey { kind: "Rollout", namespace: rollout.namespace(), name: rollout.name_any() };
-        let acts = resolved.plan.mode == Mode::Enforce;
-        let mut finder = Finder { survey: self, resolved, key, faults: Vec::new() };
-        finder.workload(rollout, acts);
-        let (services, routes) = finder.paths(&names::label_value(&rollout.name_any()));
-        let canary_service = finder.canary_service(&services, acts);
-        if acts {
-            finder.unnamed_services(&services);
-        }
-        let faults = finder.faults;
-        let target = Target {
-            namespace: rollout.namespace().unwrap_or_default(),
-            rollout: rollout.name_any(),
-            uid: rollout.uid().unwrap_or_default(),
-            workload: resolved.workload.clone(),
-            services,
-            canary_service,
-            routes,
-        };
-        if faults.is_empty() {
-            Ok(target)
-        } else {
-            Err(TargetFault::Unfit(Box::new(Unfit { faults, target })))
-        }
-    }
-
-    fn service(&self, name: &str) -> Option<&Value> {
-        self.services.iter().find(|service| json::name(service) == Some(name))
-    }
-
-    fn route(&self, name: &str) -> Option<&Value> {
-        self.routes.iter().find(|route| json::name(route) == Some(name))
-    }
-
-    /// The Service selects the pods of the Deployment, pinned or not, and is not a canary's.
-    fn selects_pods(&self, name: &str, canary_service: Option<&str>) -> bool {
-        let Some(service) = self.service(name) else { return false };
-        let is_canary = canary_service == Some(name)
-            || json::label(service, TRIAL_LABEL).is_some()
-            || is_made_for_canary(service);
-        let labels = self.deployment.as_ref().and_then(|deployment| {
-            deployment.pointer("/spec/template/metadata/labels")?.as_object()
-        });
-        let selector = service.pointer("/spec/selector").and_then(Value::as_object);
-        let (Some(labels), Some(selector)) = (labels, selector) else { return false };
-        let mut wanted = selector.iter().filter(|(key, _)| *key != POD_TEMPLATE_HASH).peekable();
-        !is_canary
-            && wanted.peek().is_some()
-            && wanted.all(|(key, value)| labels.get(key) == Some(value))
-    }
-}
-
-/// We made it together with a canary's set.
-fn is_made_for_canary(service: &Value) -> bool {
-    json::controller(service)
-        .is_some_and(|owner| owner["kind"] == Kind::ControllerRevision.as_str())
-}
-
-fn has_backend(route: &Value, service: &str) -> bool {
-    let namespace = json::text(route, "/metadata/namespace").unwrap_or_default();
-    let service = Pair { namespace, service, canary: service };
-    json::list(route, "/spec/rules").iter().any(|rule| service.is_in(rule))
-}
-
 /// A search on its way: what is known, and what was found wrong so far.
-struct Finder<'a> {
-    survey: &'a Survey,
-    resolved: &'a Resolved,
-    key: ObjectKey,
-    faults: Vec<(Problem, Fault)>,
+pub(super) struct Finder<'a> {
+    pub(super) survey: &'a Survey,
+    pub(super) resolved: &'a Resolved,
+    pub(super) key: ObjectKey,
+    pub(super) faults: Vec<(Problem, Fault)>,
 }
 
 impl<'a> Finder<'a> {
@@ -224,7 +29,7 @@ impl<'a> Finder<'a> {
         ObjectKey { kind: kind.as_str(), namespace, name: name.to_owned() }
     }
 
-    fn workload(&mut self, rollout: &Rollout, acts: bool) {
+    pub(super) fn workload(&mut self, rollout: &Rollout, acts: bool) {
         let name = &self.resolved.workload;
         let Some(deployment) = &self.survey.deployment else {
             let at = FieldPath::of("spec.workloadRef.name");
@@ -276,7 +81,7 @@ impl<'a> Finder<'a> {
     }
 
     /// The Services to pin, the one behind the routes first, and those routes.
-    fn paths(&mut self, label: &str) -> (Vec<String>, Vec<String>) {
+    pub(super) fn paths(&mut self, label: &str) -> (Vec<String>, Vec<String>) {
         let mut services = match &self.resolved.services {
             Some(named) => self.named_services(named),
             None => self.found_services(label),
@@ -343,7 +148,7 @@ impl<'a> Finder<'a> {
         names
     }
 
-    fn unnamed_services(&mut self, services: &[String]) {
+    pub(super) fn unnamed_services(&mut self, services: &[String]) {
         let own = self.resolved.canary_service.as_deref();
         let shared = &self.resolved.shared_services;
         for name in self.survey.services.iter().filter_map(json::name) {
@@ -392,7 +197,7 @@ impl<'a> Finder<'a> {
         self.fault(Problem::RouteWithoutService, fault.of(&key));
     }
 
-    fn canary_service(&mut self, services: &[String], acts: bool) -> CanaryService {
+    pub(super) fn canary_service(&mut self, services: &[String], acts: bool) -> CanaryService {
         let at = FieldPath::of("spec.canaryService");
         if let Some(name) = &self.resolved.canary_service {
             if self.survey.service(name).is_none() {
@@ -429,11 +234,3 @@ impl<'a> Finder<'a> {
         self.fault(problem, Fault::new(at, format!("{name:?}"), expected));
     }
 }
-
-/// We hold it for the Rollout with this label.
-fn is_held(object: &Value, label: &str) -> bool {
-    json::label(object, HELD_LABEL) == Some(label)
-}
-
-#[cfg(test)]
-mod tests;
