@@ -1,6 +1,7 @@
 //! One number for each window.
 
 use chrono::{DateTime, Utc};
+use prometheus_http_query::response::Sample;
 
 use super::link::{Answers, Question, Span, answer};
 use super::trial::Look;
@@ -17,12 +18,12 @@ pub(super) struct Values {
     query: ScalarQuery,
     /// The last instant that was asked for, in Unix seconds.
     read_to: Option<i64>,
-    values: Vec<(DateTime<Utc>, Option<f64>)>,
+    found: Vec<(DateTime<Utc>, Option<f64>)>,
 }
 
 impl Values {
     pub(super) fn new(query: ScalarQuery) -> Self {
-        Self { query, read_to: None, values: Vec::new() }
+        Self { query, read_to: None, found: Vec::new() }
     }
 
     pub(super) fn questions(&self, look: &Look<'_>) -> Vec<Question> {
@@ -52,17 +53,17 @@ impl Values {
         while at <= end {
             let is_here = |time: f64| (time - at as f64).abs() < 0.5;
             let found = samples.iter().find(|sample| is_here(sample.timestamp()));
-            let value = found.map(|sample| sample.value()).filter(|value| value.is_finite());
-            self.values.extend(DateTime::from_timestamp(at, 0).map(|at| (at, value)));
+            let value = found.map(Sample::value).filter(|value| value.is_finite());
+            self.found.extend(DateTime::from_timestamp(at, 0).map(|at| (at, value)));
             at += step;
         }
         self.read_to = Some(end);
-        let surplus = self.values.len().saturating_sub(KEPT);
-        self.values.drain(..surplus);
+        let surplus = self.found.len().saturating_sub(KEPT);
+        self.found.drain(..surplus);
         Ok(())
     }
 
     pub(super) fn series(&self) -> Vec<(DateTime<Utc>, Option<f64>)> {
-        self.values.clone()
+        self.found.clone()
     }
 }

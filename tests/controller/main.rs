@@ -9,6 +9,8 @@ mod hostile;
 mod load;
 mod reconcile;
 mod measure;
+mod measure;
+mod reconcile;
 mod resolve;
 mod tidy;
 mod validation;

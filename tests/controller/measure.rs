@@ -104,7 +104,7 @@ async fn answered(
     answer(&asked)
 }
 
-fn matrix(result: Vec<Value>) -> Response {
+fn matrix(result: &[Value]) -> Response {
     let body = json!({"status": "success", "data": {"resultType": "matrix", "result": result}});
     axum::Json(body).into_response()
 }
@@ -154,7 +154,7 @@ fn honest(asked: &Asked) -> Response {
             is_born(&instant).then_some(value)
         })
     });
-    matrix(lines.collect())
+    matrix(&lines.collect::<Vec<_>>())
 }
 
 fn rollout(metrics: &str) -> Resolved {
@@ -340,7 +340,7 @@ async fn a_gateway_counts_for_both_arms() {
             if asked.query.contains("shop_web-canary_") { (5, "b") } else { (20, "a") };
         let is_bad = asked.query.contains("_xx");
         if !asked.query.contains("envoy_cluster") || (is_bad && name == "a") {
-            return matrix(Vec::new());
+            return matrix(&[]);
         }
         let one = line(asked, &json!({"instance": "10.0.0.9:8002"}), |instant| {
             if asked.query.contains("timestamp(") {
@@ -350,7 +350,7 @@ async fn a_gateway_counts_for_both_arms() {
             let total = 7_000 + (instant - SINCE + 1_000_000) * rate;
             Some((if is_bad { total / 10 } else { total }) as f64)
         });
-        matrix(one.into_iter().collect())
+        matrix(one.as_slice())
     })
     .await;
     let gateway = "{name: gateway, by: backend, ratio: {\
@@ -368,7 +368,7 @@ async fn thresholds_are_values_at_the_ends_of_windows() {
         let value = line(asked, &json!({}), |instant| {
             (instant != SINCE + 21).then(|| if instant > SINCE + 35 { f64::NAN } else { 0.25 })
         });
-        matrix(value.into_iter().collect())
+        matrix(value.as_slice())
     })
     .await;
     let memory = "{name: memory, threshold: {query: 'max(memory{pod=~\"$(pods)\"})', op: '<', \
@@ -391,7 +391,7 @@ async fn thresholds_are_values_at_the_ends_of_windows() {
 async fn several_series_are_no_number() {
     let store = Store::start(|asked| {
         let one = |name| line(asked, &json!({"pod": name}), |_| Some(0.0)).unwrap();
-        matrix(vec![one("a"), one("b")])
+        matrix(&[one("a"), one("b")])
     })
     .await;
     let memory = "{name: memory, threshold: {query: memory, op: '<', limit: '1'}}";
