@@ -7,6 +7,7 @@
     reason = "tests print what they do, and run programs"
 )]
 
+mod argocd;
 mod gitops;
 mod kubelet;
 mod runner;
@@ -49,9 +50,19 @@ fn main() -> ExitCode {
                 "a_dependent_waits_for_what_it_depends_on",
                 gitops::a_dependent_waits_for_what_it_depends_on,
             ),
-            Story::matrix("the_forge_refuses_and_is_forced", gitops::the_forge_refuses_and_is_forced),
-            Story::matrix("flux_pauses_and_survives_a_kill", gitops::flux_pauses_and_survives_a_kill)
-                .alone(),
+            Story::matrix(
+                "the_forge_refuses_and_is_forced",
+                gitops::the_forge_refuses_and_is_forced,
+            ),
+            Story::matrix(
+                "flux_pauses_and_survives_a_kill",
+                gitops::flux_pauses_and_survives_a_kill,
+            )
+            .alone(),
+            Story::matrix("argocd_applies_waves_and_heals", argocd::argocd_applies_waves_and_heals)
+                .with_argocd(),
+            Story::matrix("argocd_compares_by_the_server", argocd::argocd_compares_by_the_server)
+                .with_argocd(),
             Story::smoke("nothing_is_left_after_sigkill", sandbox::nothing_is_left_after_sigkill),
             Story::smoke("exit_codes_pass_through", sandbox::exit_codes_pass_through),
             Story::smoke("ctrl_c_arrives_once", sandbox::ctrl_c_arrives_once),
