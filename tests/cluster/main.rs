@@ -7,8 +7,9 @@
     reason = "tests print what they do, and run programs"
 )]
 
-mod floor;
 mod act;
+mod argocd;
+mod floor;
 mod gitops;
 mod kubelet;
 mod observe;
@@ -87,6 +88,10 @@ fn main() -> ExitCode {
                 "deleting_the_rollout_leaves_the_canary_alone",
                 act::deleting_the_rollout_leaves_the_canary_alone,
             ),
+            Story::matrix("argocd_applies_waves_and_heals", argocd::argocd_applies_waves_and_heals)
+                .with_argocd(),
+            Story::matrix("argocd_compares_by_the_server", argocd::argocd_compares_by_the_server)
+                .with_argocd(),
             Story::smoke("nothing_is_left_after_sigkill", sandbox::nothing_is_left_after_sigkill),
             Story::smoke("exit_codes_pass_through", sandbox::exit_codes_pass_through),
             Story::smoke("ctrl_c_arrives_once", sandbox::ctrl_c_arrives_once),

@@ -7,8 +7,6 @@ mod deploy;
 mod generated;
 mod hostile;
 mod load;
-mod reconcile;
-mod measure;
 mod measure;
 mod reconcile;
 mod resolve;
