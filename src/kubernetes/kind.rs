@@ -80,6 +80,18 @@ kinds! {
         "Kustomization", "kustomize.toolkit.fluxcd.io", "v1", "kustomizations", Namespace;
     /// Argo CD: a path of a repository, applied.
     Application = "Application", "argoproj.io", "v1alpha1", "applications", Namespace;
+    /// A rule of the API server that changes what is written.
+    MutatingAdmissionPolicy = "MutatingAdmissionPolicy", "admissionregistration.k8s.io", "v1",
+        "mutatingadmissionpolicies", Cluster;
+    /// That such a rule is in force.
+    MutatingAdmissionPolicyBinding = "MutatingAdmissionPolicyBinding",
+        "admissionregistration.k8s.io", "v1", "mutatingadmissionpolicybindings", Cluster;
+    /// Whom the API server asks to change what is written.
+    MutatingWebhookConfiguration = "MutatingWebhookConfiguration", "admissionregistration.k8s.io",
+        "v1", "mutatingwebhookconfigurations", Cluster;
+    /// Whom it asks whether what is written may be stored.
+    ValidatingWebhookConfiguration = "ValidatingWebhookConfiguration",
+        "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", Cluster;
 }
 
 impl Kind {

@@ -142,7 +142,7 @@ impl Turns {
     ) -> Result<(Observed, Measured), TurnError> {
         let seen = observe::look(&self.cluster, &followed.target, asked, state, now).await;
         let seen = seen.map_err(TurnError::observe)?;
-        let measured = self.measure(followed, &seen, asked, now);
+        let measured = self.measure(followed, &seen, asked, now).await;
         Ok((self.observed(key, live, state, asked, seen, &measured), measured))
     }
 

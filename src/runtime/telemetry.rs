@@ -2,6 +2,8 @@
 //!
 //! Secrets never get here: no type that holds one shows it, and no error repeats what was sent.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 /// How logs look.
@@ -18,7 +20,11 @@ pub enum LogFormat {
 pub fn log(format: LogFormat) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,tidegate=info"));
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let logger = tracing_subscriber::fmt()
+        .with_ansi(colours)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A logger that somebody installed before stays.
     let _ = match format {
         LogFormat::Text => logger.try_init(),

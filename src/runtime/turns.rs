@@ -27,6 +27,7 @@ use super::secrets::Secrets;
 use super::trials::{Recorded, Trials};
 use super::{Key, request, status};
 use crate::kubernetes::{Cluster, Kind, ObjectName, Target, json as read};
+use crate::measure::Measurer;
 use crate::observe::Seen;
 use crate::resolve::Resolved;
 
@@ -70,6 +71,7 @@ pub struct Turns {
     pub(super) trials: Trials,
     pub(super) metrics: Arc<Metrics>,
     pub(super) secrets: Secrets,
+    pub(super) measurer: Measurer,
     pub(super) gate: Option<GateKind>,
     pub(super) touch: UnboundedSender<Key>,
     cluster_name: String,
@@ -112,6 +114,7 @@ impl Turns {
             alertmanagers: parts.alertmanagers,
             metrics: parts.metrics,
             secrets: parts.secrets,
+            measurer: Measurer::new(),
             gate: parts.gate,
             touch: parts.touch,
             cluster_name: parts.cluster_name,
@@ -140,6 +143,7 @@ impl Turns {
         self.alertmanagers.forget(key);
         self.trials.forget(key);
         self.metrics.forget(key);
+        self.measurer.forget(&key.to_string());
         self.memory().remove(key);
         Next::Gone
     }

@@ -6,6 +6,8 @@
     reason = "tests print what they do, and run programs"
 )]
 
+mod act;
+mod argocd;
 mod floor;
 mod gitops;
 mod kubelet;
@@ -63,6 +65,32 @@ fn main() -> ExitCode {
                 gitops::flux_pauses_and_survives_a_kill,
             )
             .alone(),
+            Story::smoke(
+                "tested_pods_become_the_deployment_s_own",
+                act::tested_pods_become_the_deployment_s_own,
+            ),
+            Story::smoke("an_aborted_trial_leaves_no_trace", act::an_aborted_trial_leaves_no_trace),
+            Story::smoke(
+                "an_older_equal_set_is_gone_before_the_trial",
+                act::an_older_equal_set_is_gone_before_the_trial,
+            ),
+            Story::smoke(
+                "a_worker_is_promoted_without_services",
+                act::a_worker_is_promoted_without_services,
+            ),
+            Story::smoke(
+                "a_template_changed_on_its_way_in_is_refused",
+                act::a_template_changed_on_its_way_in_is_refused,
+            ),
+            Story::smoke("what_is_not_ours_is_left_alone", act::what_is_not_ours_is_left_alone),
+            Story::matrix(
+                "deleting_the_rollout_leaves_the_canary_alone",
+                act::deleting_the_rollout_leaves_the_canary_alone,
+            ),
+            Story::matrix("argocd_applies_waves_and_heals", argocd::argocd_applies_waves_and_heals)
+                .with_argocd(),
+            Story::matrix("argocd_compares_by_the_server", argocd::argocd_compares_by_the_server)
+                .with_argocd(),
             Story::smoke("nothing_is_left_after_sigkill", sandbox::nothing_is_left_after_sigkill),
             Story::smoke("exit_codes_pass_through", sandbox::exit_codes_pass_through),
             Story::smoke("ctrl_c_arrives_once", sandbox::ctrl_c_arrives_once),

@@ -5,10 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tidegate::gate::{CONTROLLER as ACCOUNT, WEBHOOK};
 use tidegate::kubernetes::{Kind, WEIGHT_ANNOTATION};
 use tidegate_api::{BREAK_GLASS_ANNOTATION, HELD_LABEL, ROLLOUT_LABEL};
-
-const ACCOUNT: &str = "system:serviceaccount:tidegate-system:tidegate";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
@@ -109,7 +108,12 @@ fn needed(kind: Kind) -> &'static [&'static str] {
         Kind::EndpointSlice | Kind::HorizontalPodAutoscaler | Kind::PodDisruptionBudget => {
             &["get", "list"]
         }
-        Kind::Node | Kind::Secret => &["get"],
+        Kind::Node
+        | Kind::Secret
+        | Kind::MutatingAdmissionPolicy
+        | Kind::MutatingAdmissionPolicyBinding
+        | Kind::MutatingWebhookConfiguration
+        | Kind::ValidatingWebhookConfiguration => &["get"],
         Kind::Event => &["create", "patch"],
         Kind::Lease => &["get", "create", "patch"],
     }
@@ -118,8 +122,6 @@ fn needed(kind: Kind) -> &'static [&'static str] {
 /// What stands on parts of objects, and on kinds that are only asked for in one place.
 const OTHERS: &[(&str, &[&str])] = &[
     ("/configmaps", &["list"]),
-    ("admissionregistration.k8s.io/mutatingadmissionpolicies", &["get"]),
-    ("admissionregistration.k8s.io/mutatingadmissionpolicybindings", &["get"]),
     ("apps/controllerrevisions/finalizers", &["update"]),
     ("apps/deployments/finalizers", &["update"]),
     ("tidegate.dev/configrepositories/status", &["patch", "update"]),
@@ -182,11 +184,8 @@ fn secrets_are_read_by_name_in_the_controller_s_own_namespace_alone() {
 fn rights_go_to_the_account_that_the_pods_have_and_the_policies_let_through() {
     let account = &of_kind("ServiceAccount")[0]["metadata"];
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let name = format!(
-        "system:serviceaccount:{}:{}",
-        text(&account["namespace"]),
-        text(&account["name"])
-    );
+    let name =
+        format!("system:serviceaccount:{}:{}", text(&account["namespace"]), text(&account["name"]));
     assert_eq!(name, ACCOUNT);
     for binding in of_kind("ClusterRoleBinding").into_iter().chain(of_kind("RoleBinding")) {
         let subjects = binding["subjects"].as_array().unwrap();
@@ -208,8 +207,7 @@ fn every_policy_looks_at_our_labels_alone_and_has_both_ways_out() {
         let spec = &policy["spec"];
         let expected = serde_json::json!([{"key": label, "operator": "Exists"}]);
         assert_eq!(
-            spec["matchConstraints"]["objectSelector"]["matchExpressions"],
-            expected,
+            spec["matchConstraints"]["objectSelector"]["matchExpressions"], expected,
             "{name}"
         );
         assert_eq!(spec["reinvocationPolicy"], "IfNeeded", "{name}: webhooks run after it");
@@ -217,6 +215,41 @@ fn every_policy_looks_at_our_labels_alone_and_has_both_ways_out() {
         assert!(conditions.contains(&format!("!= '{ACCOUNT}'")), "{name}");
         assert!(conditions.contains(&format!("'{BREAK_GLASS_ANNOTATION}' in")), "{name}");
         assert!(spec["mutations"].to_string().contains(label), "{name}: it restores its label");
+    }
+}
+
+/// The webhook must not be asked, and so cannot fail, where the policies would let pass.
+#[test]
+fn the_webhook_looks_at_the_same_objects_and_has_the_same_ways_out() {
+    for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+        let configuration = &of_kind(kind)[0];
+        assert_eq!(configuration["metadata"]["name"], WEBHOOK);
+        let hooks = configuration["webhooks"].as_array().unwrap();
+        assert_eq!(hooks.len(), 3);
+        for hook in hooks {
+            let resource = hook["rules"][0]["resources"][0].as_str().unwrap();
+            let policy = of_kind("MutatingAdmissionPolicy")
+                .into_iter()
+                .find(|policy| {
+                    let rules = &policy["spec"]["matchConstraints"]["resourceRules"];
+                    rules[0]["resources"][0] == resource
+                })
+                .unwrap();
+            let constraints = &policy["spec"]["matchConstraints"];
+            assert_eq!(hook["rules"], constraints["resourceRules"], "{resource}");
+            assert_eq!(hook["objectSelector"], constraints["objectSelector"], "{resource}");
+            let exempt = |conditions: &Value| -> Vec<Value> {
+                let names = ["not-the-controller", "not-break-glass"];
+                let all = conditions.as_array().unwrap().iter();
+                all.filter(|one| names.contains(&one["name"].as_str().unwrap())).cloned().collect()
+            };
+            let conditions = exempt(&hook["matchConditions"]);
+            assert_eq!(conditions, exempt(&policy["spec"]["matchConditions"]), "{resource}");
+            assert_eq!(conditions.len(), 2);
+            assert_eq!(hook["failurePolicy"], "Fail");
+            assert_eq!(hook["timeoutSeconds"], 2);
+            assert!(hook["clientConfig"].get("caBundle").is_none(), "{resource}: it is ours");
+        }
     }
 }
 
@@ -248,10 +281,8 @@ fn every_policy_is_bound_to_everything() {
         let bindings = of_kind(&format!("{kind}Binding"));
         for policy in of_kind(kind) {
             let name = &policy["metadata"]["name"];
-            let bound: Vec<_> = bindings
-                .iter()
-                .filter(|binding| &binding["spec"]["policyName"] == name)
-                .collect();
+            let bound: Vec<_> =
+                bindings.iter().filter(|binding| &binding["spec"]["policyName"] == name).collect();
             assert_eq!(bound.len(), 1, "{kind} {name}");
             assert!(bound[0]["spec"].get("matchResources").is_none(), "{kind} {name}");
         }

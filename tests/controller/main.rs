@@ -7,6 +7,7 @@ mod deploy;
 mod generated;
 mod hostile;
 mod load;
+mod measure;
 mod reconcile;
 mod resolve;
 mod tidy;
