@@ -73,7 +73,7 @@ impl Story {
 
     /// Marks a story that needs Argo CD: it is built and started only for a run with such a story.
     #[must_use]
-    pub fn with_argocd(self) -> Self {
+    pub(crate) fn with_argocd(self) -> Self {
         Self { argocd: true, ..self }
     }
 }
