@@ -304,7 +304,7 @@ mod tests {
         }
         let sent: Value = serde_json::from_slice(&body).unwrap();
         let mut new = match lease {
-            None => sent.clone(),
+            None => sent,
             Some(_) if parts.method == Method::POST => return fails(StatusCode::CONFLICT),
             Some(old) => {
                 let expected = &sent["metadata"]["resourceVersion"];

@@ -40,7 +40,8 @@ impl Turns {
     /// One turn; says when the next one is due.
     pub async fn turn(&self, key: &Key) -> Next {
         let start = Instant::now();
-        let (next, result) = match self.reconcile(key).await {
+        // Boxed: all of a turn's requests in one future would fill a thread's stack.
+        let (next, result) = match Box::pin(self.reconcile(key)).await {
             Ok(next) => (next, "done"),
             Err(error) if error.is_conflict() => {
                 (Next::Again { urgent: self.is_urgent(key) }, "conflict")

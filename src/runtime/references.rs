@@ -59,12 +59,15 @@ impl Referred {
     }
 }
 
+/// What was read, and when.
+type Read<T> = (Instant, Arc<T>);
+
 /// Reads what Rollouts refer to.
 #[derive(Debug)]
 pub(super) struct References {
     cluster: Cluster,
-    common: Mutex<Option<(Instant, Arc<Common>)>>,
-    templates: Mutex<BTreeMap<String, (Instant, Arc<Vec<AnalysisTemplate>>)>>,
+    common: Mutex<Option<Read<Common>>>,
+    templates: Mutex<BTreeMap<String, Read<Vec<AnalysisTemplate>>>>,
 }
 
 impl References {

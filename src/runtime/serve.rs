@@ -20,7 +20,7 @@ use super::said;
 /// The queue says so often that it is alive.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(10);
 /// After this long without a word it hangs.
-const DEAD: Duration = Duration::from_secs(60);
+const DEAD: Duration = Duration::from_mins(1);
 
 /// Whether the process does its work.
 #[derive(Debug, Default)]
