@@ -7,11 +7,8 @@ mod deploy;
 mod generated;
 mod hostile;
 mod load;
-<<<<<<< HEAD
 mod measure;
-=======
 mod reconcile;
->>>>>>> main
 mod resolve;
 mod tidy;
 mod validation;
