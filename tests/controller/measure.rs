@@ -549,3 +549,11 @@ async fn a_pod_that_left_keeps_its_counts() {
     assert!(after.stable.unwrap().total >= before.stable.unwrap().total);
     assert!(after.canary.unwrap().total > before.canary.unwrap().total);
 }
+
+#[tokio::test]
+async fn a_look_can_be_moved_between_threads() {
+    let store = Store::start(honest).await;
+    let asking = Asking::new(&store, ERRORS);
+    let samples = tokio::spawn(async move { asking.look(30).await }).await.unwrap();
+    assert!(!counts(&samples, "errors").windows.is_empty());
+}
