@@ -74,11 +74,23 @@ pub(super) struct Group {
 impl Group {
     /// A process of this group, as the ledger calls it: one gateway counts for both arms.
     pub(super) fn name(&self, process: &str) -> String {
-        match self.side {
-            None => process.to_owned(),
-            Some(Side::Canary) => format!("canary behind {process}"),
-            Some(Side::Stable) => format!("stable behind {process}"),
-        }
+        self.side.map_or_else(|| process.to_owned(), |side| arm_at(side, process))
+    }
+
+    /// The other arm at the same process. `None`: a process is of one arm.
+    pub(super) fn twin(&self, process: &str) -> Option<String> {
+        let other = match self.side? {
+            Side::Canary => Side::Stable,
+            Side::Stable => Side::Canary,
+        };
+        Some(arm_at(other, process))
+    }
+}
+
+fn arm_at(side: Side, process: &str) -> String {
+    match side {
+        Side::Canary => format!("canary behind {process}"),
+        Side::Stable => format!("stable behind {process}"),
     }
 }
 

@@ -135,10 +135,8 @@ impl Counting {
             let found = current(answers, group, span)?;
             for (process, readings) in found {
                 let name = group.name(&process);
-                if let Some(side) = group.side {
-                    // What a gateway has not counted before the evidence began starts at zero.
-                    let created = look.pace.since + TimeDelta::milliseconds(1);
-                    self.ledger.meet(&name, side, created, None);
+                if let Some((side, twin)) = group.side.zip(group.twin(&process)) {
+                    self.ledger.meet_arm(&name, &twin, side, look.pace.since);
                 }
                 self.ledger.read(&name, &readings);
             }

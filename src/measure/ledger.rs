@@ -30,6 +30,8 @@ struct Tally {
     side: Side,
     created: DateTime<Utc>,
     gone: Option<DateTime<Utc>>,
+    /// The first reading counts in full; otherwise counting starts with it.
+    from_zero: bool,
     counter: Counter,
     started: Option<DateTime<Utc>>,
     points: Vec<Point>,
@@ -80,15 +82,22 @@ impl Ledger {
         created: DateTime<Utc>,
         gone: Option<DateTime<Utc>>,
     ) {
-        let tally = self.tallies.entry(name.to_owned()).or_insert_with(|| Tally {
-            side,
-            created,
-            gone: None,
-            counter: Counter::default(),
-            started: None,
-            points: Vec::new(),
-        });
+        let new = || Tally::new(side, created, true);
+        let tally = self.tallies.entry(name.to_owned()).or_insert_with(new);
         tally.gone = tally.gone.filter(|_| gone.is_some()).or(gone);
+    }
+
+    /// A gateway's process counts for an arm. Its counters are as old as itself, so counting starts
+    /// with the first reading. If that is the arm's first one while `twin`, the other arm at the
+    /// same process, was read before the evidence began, the arm was new: all of it counts.
+    pub(super) fn meet_arm(&mut self, name: &str, twin: &str, side: Side, since: DateTime<Utc>) {
+        if self.tallies.contains_key(name) {
+            return;
+        }
+        let twin = self.tallies.get(twin).and_then(|twin| twin.points.first());
+        let was_read = twin.is_some_and(|point| point.at <= since);
+        let created = since + TimeDelta::milliseconds(1);
+        self.tallies.insert(name.to_owned(), Tally::new(side, created, was_read));
     }
 
     /// Those that are not in the list any more are gone.
@@ -143,6 +152,18 @@ impl Ledger {
 }
 
 impl Tally {
+    fn new(side: Side, created: DateTime<Utc>, from_zero: bool) -> Self {
+        Self {
+            side,
+            created,
+            gone: None,
+            from_zero,
+            counter: Counter::default(),
+            started: None,
+            points: Vec::new(),
+        }
+    }
+
     fn read(&mut self, reading: &Reading) {
         if self.points.last().is_some_and(|last| last.at >= reading.at) {
             return;
@@ -152,7 +173,7 @@ impl Tally {
             self.started = if is_same { self.started } else { Some(started) };
         }
         let started = reading.started.and(self.started);
-        self.counter.fold(&Reading { started, ..*reading }, true);
+        self.counter.fold(&Reading { started, ..*reading }, self.from_zero);
         if let Some(counts) = self.counter.counts() {
             let (total, bad) = (counts.total, counts.bad);
             self.points.push(Point { at: reading.at, total, bad });

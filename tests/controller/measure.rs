@@ -363,6 +363,57 @@ async fn a_gateway_counts_for_both_arms() {
 }
 
 #[tokio::test]
+async fn a_gateways_counts_from_before_it_was_read_are_not_the_canarys() {
+    // Read only from the 20th second on; the canary's errors begin with the 40th.
+    let store = Store::start(|asked| {
+        let is_canary = asked.query.contains("shop_web-canary_");
+        let is_bad = asked.query.contains("5xx");
+        let one = line(asked, &json!({"instance": "10.0.0.9:8002"}), |instant| {
+            let from = if is_bad { 40 } else { 20 };
+            if instant < SINCE + from || (is_bad && !is_canary) {
+                return None;
+            }
+            let is_time = asked.query.contains("timestamp(");
+            let total = if is_bad { instant - SINCE - 38 } else { 9_000 + (instant - SINCE) * 5 };
+            Some((if is_time { instant } else { total }) as f64)
+        });
+        matrix(one.as_slice())
+    })
+    .await;
+    let gateway = "{name: gateway, by: backend, ratio: {\
+        total: 'rq{cluster=~\"$(namespace)_$(backend)_.*\"}', \
+        bad: 'rq5xx{cluster=~\"$(namespace)_$(backend)_.*\"}'}}";
+    let samples = Asking::new(&store, gateway).look(62).await;
+    let last = counts(&samples, "gateway").guard.last().copied().unwrap();
+    assert_eq!(last.canary, Some(Counts { total: 200, bad: 22 }));
+    assert_eq!(last.stable, Some(Counts { total: 200, bad: 0 }));
+}
+
+#[tokio::test]
+async fn a_canarys_first_requests_at_a_gateway_that_was_read_before_all_count() {
+    let store = Store::start(|asked| {
+        let is_canary = asked.query.contains("shop_web-canary_");
+        let one = line(asked, &json!({"instance": "10.0.0.9:8002"}), |instant| {
+            // The gateway has no series of a backend before its first answer.
+            if is_canary && instant < SINCE + 10 {
+                return None;
+            }
+            let is_time = asked.query.contains("timestamp(");
+            Some(if is_time { instant } else { (instant - SINCE) * 5 + 100 } as f64)
+        });
+        matrix(one.as_slice())
+    })
+    .await;
+    let gateway = "{name: gateway, by: backend, ratio: {\
+        total: 'rq{cluster=~\"$(namespace)_$(backend)_.*\"}', \
+        bad: 'rq5xx{cluster=~\"$(namespace)_$(backend)_.*\"}'}}";
+    let samples = Asking::new(&store, gateway).look(62).await;
+    let last = counts(&samples, "gateway").guard.last().copied().unwrap();
+    assert_eq!(last.canary, Some(Counts { total: 400, bad: 400 }));
+    assert_eq!(last.stable, Some(Counts { total: 300, bad: 300 }));
+}
+
+#[tokio::test]
 async fn thresholds_are_values_at_the_ends_of_windows() {
     let store = Store::start(|asked| {
         let value = line(asked, &json!({}), |instant| {
@@ -497,4 +548,12 @@ async fn a_pod_that_left_keeps_its_counts() {
     let after = counts(&samples, "errors").guard.last().copied().unwrap();
     assert!(after.stable.unwrap().total >= before.stable.unwrap().total);
     assert!(after.canary.unwrap().total > before.canary.unwrap().total);
+}
+
+#[tokio::test]
+async fn a_look_can_be_moved_between_threads() {
+    let store = Store::start(honest).await;
+    let asking = Asking::new(&store, ERRORS);
+    let samples = tokio::spawn(async move { asking.look(30).await }).await.unwrap();
+    assert!(!counts(&samples, "errors").windows.is_empty());
 }
