@@ -71,7 +71,8 @@ impl Turns {
         };
         let now = Utc::now();
         let asked = questions(&followed.resolved.plan, &state, now);
-        let (seen, measured) = self.observe(key, &live, &followed, &state, &asked, now).await?;
+        let look = self.observe(key, &live, &followed, &state, &asked, now);
+        let (seen, measured) = Box::pin(look).await?;
         let decision = decide(&followed.resolved.plan, &state, &seen, now);
         let live = self.record(key, &live, &followed, &seen, &decision, &measured, now).await?;
         self.tell(key, &live, &followed, &state, &decision, &measured, now).await;
