@@ -63,7 +63,7 @@ impl Turns {
             Err(error) => return self.stall(key, &live, UNREADABLE_STATE, &chain(&error)).await,
         };
         if read::is_deleted(&live) {
-            return self.leave(key, &live, &state).await;
+            return Box::pin(self.leave(key, &live, &state)).await;
         }
         let followed = match self.resolve(key, &live, &state).await? {
             Ok(followed) => followed,
