@@ -330,7 +330,7 @@ fn each_kustomization_names_every_file_beside_it() {
     let there: BTreeSet<_> = fs::read_dir(&crds)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".yaml"))
+        .filter(|name| Path::new(name).extension().is_some_and(|end| end == "yaml"))
         .collect();
     assert_eq!(named, there);
 }
