@@ -459,11 +459,11 @@ fn plain(status: u16, media: &'static str, body: impl Into<axum::body::Body>) ->
 }
 
 /// What a store answers.
-type Answer = fn() -> Response;
+type Canned = fn() -> Response;
 
 #[tokio::test]
 async fn what_is_no_answer_is_told_and_is_never_a_count() {
-    let cases: [(Answer, &str); 9] = [
+    let cases: [(Canned, &str); 9] = [
         (|| plain(200, "text/html", "<html>t0ken-secret"), "200 with text/html, not with JSON"),
         (|| plain(502, "text/html; charset=x", ""), "502 with text/html, not with JSON"),
         (|| plain(401, "application/json", "{}"), "401: the credentials are missing or refused"),
