@@ -29,7 +29,7 @@ const HOME: &str = "tidegate-system";
 /// Requests a second.
 pub(crate) const RATE: f64 = 200.0;
 /// Flux, pods and Envoy need seconds; beside a build they need more.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 static INSTALLED: OnceCell<()> = OnceCell::const_new();
 static LISTEN: AtomicU16 = AtomicU16::new(18080);
@@ -57,7 +57,7 @@ impl Shop {
         let files: Vec<_> = files.iter().map(|(path, text)| (*path, Some(text.as_str()))).collect();
         let first = repository.commit("Ada Lovelace", "web: first release, v1", &files).await?;
         let options = FluxOptions {
-            timeout: Some(Duration::from_secs(180)),
+            timeout: Some(Duration::from_mins(3)),
             interval: Duration::from_secs(10),
             source_interval: Duration::from_secs(1),
             ..FluxOptions::waiting()
@@ -65,7 +65,7 @@ impl Shop {
         let flux =
             world.flux().follow(&namespace, "web", &repository, "./apps/web", options).await?;
         flux.wait_ready(&first, SOON).await?;
-        let load = Load::start(LoadOptions::new(world.gateway(), &host(&namespace), RATE)).await?;
+        let load = Load::start(LoadOptions::new(world.gateway(), host(&namespace), RATE)).await?;
         let kubeconfig = world.kubeconfig_for(HOME, "tidegate").await?;
         let listen = LISTEN.fetch_add(1, Ordering::Relaxed);
         let mut shop =
