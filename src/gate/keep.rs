@@ -113,9 +113,7 @@ fn trusting(configuration: &Value, authorities: &str) -> Vec<Value> {
     let hooks = read::list(configuration, "/webhooks").iter().enumerate();
     hooks
         .filter(|(_, hook)| hook.pointer("/clientConfig/caBundle") != Some(&bundle))
-        .map(|(at, _)| {
-            patch::add(&format!("/webhooks/{at}/clientConfig/caBundle"), bundle.clone())
-        })
+        .map(|(at, _)| patch::add(&format!("/webhooks/{at}/clientConfig/caBundle"), bundle.clone()))
         .collect()
 }
 

@@ -26,8 +26,7 @@ pub(super) fn hold(old: &Value, object: &Value) -> Vec<Value> {
         let same = held.iter().find(|held| held.get("matches") == rule.get("matches"));
         let backends = &same.unwrap_or(first)["backendRefs"];
         if &rule["backendRefs"] != backends {
-            operations
-                .push(patch::add(&format!("/spec/rules/{at}/backendRefs"), backends.clone()));
+            operations.push(patch::add(&format!("/spec/rules/{at}/backendRefs"), backends.clone()));
         }
     }
     operations

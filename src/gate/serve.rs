@@ -123,11 +123,7 @@ async fn answer_all(
 }
 
 /// One connection, until either side has enough of it.
-async fn connection(
-    stream: TcpStream,
-    server: Arc<ServerConfig>,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn connection(stream: TcpStream, server: Arc<ServerConfig>, mut stop: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
     let handshake = timeout(HANDSHAKE, TlsAcceptor::from(server).accept(stream)).await;
     let Ok(Ok(stream)) = handshake else {

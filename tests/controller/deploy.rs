@@ -9,7 +9,6 @@ use tidegate::gate::{CONTROLLER as ACCOUNT, WEBHOOK};
 use tidegate::kubernetes::{Kind, WEIGHT_ANNOTATION};
 use tidegate_api::{BREAK_GLASS_ANNOTATION, HELD_LABEL, ROLLOUT_LABEL};
 
-
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
 }
@@ -185,11 +184,8 @@ fn secrets_are_read_by_name_in_the_controller_s_own_namespace_alone() {
 fn rights_go_to_the_account_that_the_pods_have_and_the_policies_let_through() {
     let account = &of_kind("ServiceAccount")[0]["metadata"];
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let name = format!(
-        "system:serviceaccount:{}:{}",
-        text(&account["namespace"]),
-        text(&account["name"])
-    );
+    let name =
+        format!("system:serviceaccount:{}:{}", text(&account["namespace"]), text(&account["name"]));
     assert_eq!(name, ACCOUNT);
     for binding in of_kind("ClusterRoleBinding").into_iter().chain(of_kind("RoleBinding")) {
         let subjects = binding["subjects"].as_array().unwrap();
@@ -211,8 +207,7 @@ fn every_policy_looks_at_our_labels_alone_and_has_both_ways_out() {
         let spec = &policy["spec"];
         let expected = serde_json::json!([{"key": label, "operator": "Exists"}]);
         assert_eq!(
-            spec["matchConstraints"]["objectSelector"]["matchExpressions"],
-            expected,
+            spec["matchConstraints"]["objectSelector"]["matchExpressions"], expected,
             "{name}"
         );
         assert_eq!(spec["reinvocationPolicy"], "IfNeeded", "{name}: webhooks run after it");
@@ -286,10 +281,8 @@ fn every_policy_is_bound_to_everything() {
         let bindings = of_kind(&format!("{kind}Binding"));
         for policy in of_kind(kind) {
             let name = &policy["metadata"]["name"];
-            let bound: Vec<_> = bindings
-                .iter()
-                .filter(|binding| &binding["spec"]["policyName"] == name)
-                .collect();
+            let bound: Vec<_> =
+                bindings.iter().filter(|binding| &binding["spec"]["policyName"] == name).collect();
             assert_eq!(bound.len(), 1, "{kind} {name}");
             assert!(bound[0]["spec"].get("matchResources").is_none(), "{kind} {name}");
         }
