@@ -71,6 +71,8 @@ pub(super) fn owner(target: &Target, revision: &Revision, trial: Option<&TrialId
             "labels": trial_labels(target, trial),
         },
         "revision": 1,
+        // The API server wants some: enough to tell what it is, nothing of the template.
+        "data": {"workload": target.workload, "revision": revision.as_str()},
     })
 }
 

@@ -6,22 +6,19 @@ use tidegate_engine::state::Revision;
 
 use super::error::ActError;
 use super::live::{self, Live};
+use super::retire;
 use crate::kubernetes::{Cluster, Kind, POD_TEMPLATE_HASH, Target, json, patch, sets};
 
 /// Puts our label on the Deployment: from here on the gate closes with each new template. It is
 /// the only thing of ours that stays at rest.
 pub async fn claim(cluster: &Cluster, target: &Target) -> Result<(), ActError> {
     let live = live::deployment(cluster, target).await?;
-    if live.is_left_alone() {
-        return Ok(());
-    }
     let label = target.label();
-    if let Some(other) = json::label(&live.object, ROLLOUT_LABEL).filter(|other| *other != label) {
-        let owner = format!("Rollout {other}");
-        return Err(ActError::NotOurs { object: Box::new(live.at), owner });
-    }
-    let operations = patch::entry(&live.object, "labels", ROLLOUT_LABEL, Some(&label));
-    live.write(cluster, operations).await.map(drop)
+    let decide = |live: &Live| {
+        live.free_of_others(ROLLOUT_LABEL, &label)?;
+        Ok(patch::entry(&live.object, "labels", ROLLOUT_LABEL, Some(&label)))
+    };
+    live.write(cluster, decide).await.map(drop)
 }
 
 /// Takes our label off again, and our name off every field: for a Rollout that is deleted, after
@@ -29,12 +26,14 @@ pub async fn claim(cluster: &Cluster, target: &Target) -> Result<(), ActError> {
 pub async fn disclaim(cluster: &Cluster, target: &Target) -> Result<(), ActError> {
     let found = Live::find(cluster, target, Kind::Deployment, &target.workload).await?;
     let Some(live) = found else { return Ok(()) };
-    let label = json::label(&live.object, ROLLOUT_LABEL);
-    if json::is_deleted(&live.object) || label.is_some_and(|label| label != target.label()) {
-        return Ok(());
-    }
-    let operations = patch::entry(&live.object, "labels", ROLLOUT_LABEL, None);
-    live.give_back(cluster, operations, None).await.map(drop)
+    let decide = |live: &Live| {
+        if live.free_of_others(ROLLOUT_LABEL, &target.label()).is_err() {
+            return Ok(Vec::new());
+        }
+        let operations = patch::entry(&live.object, "labels", ROLLOUT_LABEL, None);
+        Ok(live.giving_back(operations, None))
+    };
+    live.write(cluster, decide).await.map(drop)
 }
 
 /// The Deployment carries stable's template again, if it still carries the one it was decided on.
@@ -46,28 +45,34 @@ pub(super) async fn restore(
     over: &Revision,
 ) -> Result<(), ActError> {
     let live = live::deployment(cluster, target).await?;
-    if live.is_left_alone() {
-        return Ok(());
-    }
-    if live.revision().as_ref() == Some(revision) {
-        // Written before, by somebody or by us: there may be fields left to give back.
-        return live.give_back(cluster, Vec::new(), Some(ROLLOUT_LABEL)).await.map(drop);
-    }
-    if live.revision().as_ref() != Some(over) {
-        return Ok(());
-    }
-    let sets = live::all_sets(cluster, target, &live).await?;
-    let set = sets::of_deployment(&sets, &live.object, revision);
-    let template = set.and_then(json::template).ok_or_else(|| ActError::NoSet {
-        workload: target.workload.clone(),
-        revision: revision.clone(),
-    })?;
-    let write = vec![patch::add("/spec/template", without_hash(template))];
-    let written = live.write(cluster, write).await?;
-    if written.revision().as_ref() != Some(revision) {
-        return Err(ActError::TemplateMutated { object: Box::new(written.at) });
-    }
-    written.give_back(cluster, Vec::new(), Some(ROLLOUT_LABEL)).await.map(drop)
+    let live = if live.revision().as_ref() == Some(over) && !live.is_left_alone() {
+        let sets = live::all_sets(cluster, target, &live).await?;
+        let set = sets::of_deployment(&sets, &live.object, revision);
+        let template = set.and_then(json::template).map(without_hash);
+        let template = template.ok_or_else(|| ActError::NoSet {
+            workload: target.workload.clone(),
+            revision: revision.clone(),
+        })?;
+        let decide = |live: &Live| {
+            let is_it = live.revision().as_ref() == Some(over);
+            let write = || vec![patch::add("/spec/template", template.clone())];
+            Ok(if is_it { write() } else { Vec::new() })
+        };
+        let written = live.write(cluster, decide).await?;
+        if written.revision().as_ref() == Some(over) {
+            return Err(ActError::TemplateMutated { object: Box::new(written.at) });
+        }
+        written
+    } else {
+        live
+    };
+    // Written now or before, by somebody or by us: no field of it stays ours.
+    let decide = |live: &Live| {
+        let is_it = live.revision().as_ref() == Some(revision);
+        let give_back = || live.giving_back(Vec::new(), Some(ROLLOUT_LABEL));
+        Ok(if is_it { give_back() } else { Vec::new() })
+    };
+    live.write(cluster, decide).await.map(drop)
 }
 
 /// A set's template as the Deployment has it.
@@ -87,15 +92,20 @@ pub(super) async fn unpause(
     revision: &Revision,
 ) -> Result<(), ActError> {
     let live = live::deployment(cluster, target).await?;
-    if live.is_left_alone() || live.revision().as_ref() != Some(revision) {
+    let decide = |live: &Live| {
+        if live.revision().as_ref() != Some(revision) {
+            return Ok(Vec::new());
+        }
+        let is_paused = json::is_paused(&live.object);
+        let unpause = if is_paused { vec![patch::remove("/spec/paused")] } else { Vec::new() };
+        Ok(live.giving_back(unpause, Some(ROLLOUT_LABEL)))
+    };
+    let live = live.write(cluster, decide).await?;
+    if live.revision().as_ref() != Some(revision) {
         return Ok(());
     }
-    let operations = if json::is_paused(&live.object) {
-        vec![patch::remove("/spec/paused")]
-    } else {
-        Vec::new()
-    };
-    live.give_back(cluster, operations, Some(ROLLOUT_LABEL)).await.map(drop)
+    // A workload without Services has no other end of a promotion.
+    retire::clear_leftovers(cluster, target).await
 }
 
 #[cfg(test)]

@@ -47,7 +47,9 @@ pub(super) async fn hand_over(
     let operations = swap(&deployment.object, &canary.object).map_err(|what| {
         deployment.unfit(what) // a form of maxSurge that the API server would not have taken
     })?;
-    canary.write(cluster, operations).await.map(drop)
+    // Decided on three objects: whoever was faster, all of them must be looked at again.
+    cluster.patch_json(&canary.at, operations, canary.version()).await?;
+    Ok(())
 }
 
 /// What must hold at the swap. `Err`: whether it is about the canary, and what does not hold.

@@ -5,7 +5,7 @@ use tidegate_api::HELD_LABEL;
 
 use super::error::ActError;
 use super::live::{Live, on_each};
-use crate::kubernetes::{Cluster, Kind, Target, json, patch};
+use crate::kubernetes::{Cluster, Kind, Target, patch};
 
 /// The Services whose selector is ours in flight.
 pub(super) fn held_services(target: &Target) -> Vec<&str> {
@@ -28,17 +28,15 @@ pub(super) async fn hold(cluster: &Cluster, target: &Target) -> Result<(), ActEr
 
 async fn put(cluster: &Cluster, target: &Target, kind: Kind, name: &str) -> Result<(), ActError> {
     let live = Live::need(cluster, target, kind, name).await?;
-    if live.is_left_alone() {
-        return Ok(());
-    }
     let label = target.label();
-    if let Some(other) = json::label(&live.object, HELD_LABEL).filter(|held| *held != label) {
-        let owner = format!("Rollout {other}");
-        return Err(ActError::NotOurs { object: Box::new(live.at), owner });
-    }
-    let mut operations = patch::entry(&live.object, "labels", HELD_LABEL, Some(&label));
-    if kind == Kind::HttpRoute {
-        operations.extend(patch::entry(&live.object, "annotations", HELD_LABEL, target.service()));
-    }
-    live.write(cluster, operations).await.map(drop)
+    let decide = |live: &Live| {
+        live.free_of_others(HELD_LABEL, &label)?;
+        let mut operations = patch::entry(&live.object, "labels", HELD_LABEL, Some(&label));
+        if kind == Kind::HttpRoute {
+            let service = target.service();
+            operations.extend(patch::entry(&live.object, "annotations", HELD_LABEL, service));
+        }
+        Ok(operations)
+    };
+    live.write(cluster, decide).await.map(drop)
 }

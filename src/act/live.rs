@@ -7,6 +7,10 @@ use super::error::ActError;
 use super::fields;
 use crate::kubernetes::{Cluster, Kind, ObjectName, Target, json, patch, sets};
 
+/// How often a write is decided before somebody else's writes win: controllers that note something
+/// in an object's status do so a few milliseconds after each change, and then rest.
+const ATTEMPTS: u32 = 3;
+
 /// One object as it is now, and where it is.
 pub(super) struct Live {
     pub(super) at: ObjectName,
@@ -61,32 +65,56 @@ impl Live {
         sets::revision(&self.object)
     }
 
-    /// Carries out the operations on this very version; without any, nothing is written.
+    /// Writes what is decided on this very version. Where somebody was faster, it is read and
+    /// decided again; without operations, or where it is left alone, nothing is written.
     pub(super) async fn write(
-        self,
+        mut self,
         cluster: &Cluster,
-        operations: Vec<Value>,
+        decide: impl Fn(&Self) -> Result<Vec<Value>, ActError>,
     ) -> Result<Self, ActError> {
-        if operations.is_empty() {
-            return Ok(self);
+        for attempt in 1.. {
+            if self.is_left_alone() {
+                break;
+            }
+            let operations = decide(&self)?;
+            if operations.is_empty() {
+                break;
+            }
+            match cluster.patch_json(&self.at, operations, self.version()).await {
+                Err(error) if error.is_conflict() && attempt < ATTEMPTS => {
+                    let namespace = self.at.namespace.as_deref().unwrap_or_default();
+                    let found = cluster.get(self.at.kind, namespace, &self.at.name).await?;
+                    let object = Box::new(self.at.clone());
+                    self.object = found.ok_or(ActError::Missing { object })?;
+                }
+                answer => {
+                    self.object = answer?;
+                    tracing::debug!(object = %self.at, "written");
+                    break;
+                }
+            }
         }
-        let object = cluster.patch_json(&self.at, operations, self.version()).await?;
-        tracing::debug!(object = %self.at, "written");
-        Ok(Self { at: self.at, object })
+        Ok(self)
     }
 
-    /// Carries out the operations and takes our name off the object's fields, in one write. The
-    /// operations must only take away: what a write sets is ours again.
-    pub(super) async fn give_back(
-        self,
-        cluster: &Cluster,
-        mut operations: Vec<Value>,
-        keep: Option<&str>,
-    ) -> Result<Self, ActError> {
+    /// The operations, and one that takes our name off the object's fields. The others must only
+    /// take away: what a write sets is ours again.
+    pub(super) fn giving_back(&self, mut operations: Vec<Value>, keep: Option<&str>) -> Vec<Value> {
         if let Some(entries) = fields::given_back(&self.object, self.at.kind, keep) {
             operations.push(patch::add("/metadata/managedFields", entries));
         }
-        self.write(cluster, operations).await
+        operations
+    }
+
+    /// No other Rollout has its name on it.
+    pub(super) fn free_of_others(&self, label: &str, ours: &str) -> Result<(), ActError> {
+        match json::label(&self.object, label) {
+            Some(other) if other != ours => {
+                let owner = format!("Rollout {other}");
+                Err(ActError::NotOurs { object: Box::new(self.at.clone()), owner })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     pub(super) fn not_ours(&self) -> ActError {

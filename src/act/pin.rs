@@ -49,13 +49,9 @@ pub(super) async fn select(
         let object = Box::new(target.object(Kind::Service, name));
         return if hash.is_none() { Ok(()) } else { Err(ActError::Missing { object }) };
     };
-    if live.is_left_alone() {
-        return Ok(());
-    }
-    let Some(operations) = selecting(&live.object, hash) else {
-        return Err(live.unfit("it has no selector"));
-    };
-    live.write(cluster, operations).await.map(drop)
+    let decide =
+        |live: &Live| selecting(&live.object, hash).ok_or_else(|| live.unfit("it has no selector"));
+    live.write(cluster, decide).await.map(drop)
 }
 
 /// The operations that make a Service select the pods with this hash; `None`: it selects none at

@@ -32,10 +32,14 @@ pub(super) async fn raise(
         canary_service(cluster, target, revision, &owner.object, trial).await?;
     }
     let set = set(cluster, target, revision, &deployment.object, &owner.object).await?;
-    if set.is_left_alone() || json::replicas(&set.object) == replicas {
-        return Ok(());
-    }
-    set.write(cluster, vec![patch::add("/spec/replicas", replicas)]).await.map(drop)
+    let decide = |set: &Live| {
+        if !sets::is_canary(&set.object, &target.workload, revision) {
+            return Err(set.not_ours());
+        }
+        let is_so = json::replicas(&set.object) == replicas;
+        Ok(if is_so { Vec::new() } else { vec![patch::add("/spec/replicas", replicas)] })
+    };
+    set.write(cluster, decide).await.map(drop)
 }
 
 async fn create(
@@ -128,8 +132,7 @@ async fn set(
         return Ok(live);
     }
     if is_new {
-        let (uid, version) = (live.uid(), live.version());
-        cluster.delete(&live.at, uid, Some(version), Propagation::Background).await?;
+        cluster.delete(&live.at, live.uid(), None, Propagation::Background).await?;
     }
     Err(ActError::TemplateMutated { object: Box::new(live.at) })
 }

@@ -28,13 +28,13 @@ async fn let_go(
     name: &str,
 ) -> Result<(), ActError> {
     let Some(live) = Live::find(cluster, target, kind, name).await? else { return Ok(()) };
-    if live.is_left_alone() {
-        return Ok(());
-    }
-    let mut operations = Vec::new();
-    if target.is_labelled(&live.object, HELD_LABEL) {
-        operations.extend(patch::entry(&live.object, "labels", HELD_LABEL, None));
-    }
-    operations.extend(patch::entry(&live.object, "annotations", HELD_LABEL, None));
-    live.give_back(cluster, operations, None).await.map(drop)
+    let decide = |live: &Live| {
+        let mut operations = Vec::new();
+        if target.is_labelled(&live.object, HELD_LABEL) {
+            operations.extend(patch::entry(&live.object, "labels", HELD_LABEL, None));
+            operations.extend(patch::entry(&live.object, "annotations", HELD_LABEL, None));
+        }
+        Ok(live.giving_back(operations, None))
+    };
+    live.write(cluster, decide).await.map(drop)
 }

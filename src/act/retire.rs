@@ -18,26 +18,33 @@ pub(super) async fn retire(
     let name = names::set_name(&target.workload, revision);
     let found = Live::find(cluster, target, Kind::ReplicaSet, &name).await?;
     let set = found.filter(|set| sets::is_canary(&set.object, &target.workload, revision));
-    if let Some(set) = &set {
-        if set.is_left_alone() {
-            return Ok(());
-        }
-        if json::replicas(&set.object) > 0 {
-            let down = vec![patch::add("/spec/replicas", 0)];
-            cluster.patch_json(&set.at, down, set.version()).await?;
-            return Ok(());
-        }
-        let is_empty = json::count(&set.object, "/status/replicas") == Some(0);
-        if !(is_empty && json::is_observed(&set.object)) {
-            return Ok(()); // its pods are on their way out
-        }
+    let Some(set) = set else { return remove_made_for(cluster, target, &name).await };
+    if set.is_left_alone() {
+        return Ok(());
+    }
+    if json::replicas(&set.object) > 0 {
+        return down(cluster, target, revision, set).await;
+    }
+    let is_empty = json::count(&set.object, "/status/replicas") == Some(0);
+    if !(is_empty && json::is_observed(&set.object)) {
+        return Ok(()); // its pods are on their way out
     }
     // The set goes last: as long as it is there, this is asked for again.
     remove_made_for(cluster, target, &name).await?;
-    match set {
-        Some(set) => remove(cluster, &set).await,
-        None => Ok(()),
-    }
+    remove(cluster, &set).await
+}
+
+async fn down(
+    cluster: &Cluster,
+    target: &Target,
+    revision: &Revision,
+    set: Live,
+) -> Result<(), ActError> {
+    let decide = |set: &Live| {
+        let is_ours = sets::is_canary(&set.object, &target.workload, revision);
+        Ok(if is_ours { vec![patch::add("/spec/replicas", 0)] } else { Vec::new() })
+    };
+    set.write(cluster, decide).await.map(drop)
 }
 
 /// What is left of canaries whose set is gone or is the Deployment's now.

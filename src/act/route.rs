@@ -24,11 +24,9 @@ pub(super) async fn split(
     let Some(pair) = pair(target) else { return Ok(()) };
     on_each(target.routes.iter().map(String::as_str), |name| async move {
         let live = Live::need(cluster, target, Kind::HttpRoute, name).await?;
-        if live.is_left_alone() {
-            return Ok(());
-        }
-        let operations = splitting(&live.object, pair, weight).map_err(|what| live.unfit(what))?;
-        live.write(cluster, operations).await.map(drop)
+        let decide =
+            |live: &Live| splitting(&live.object, pair, weight).map_err(|what| live.unfit(what));
+        live.write(cluster, decide).await.map(drop)
     })
     .await
 }
@@ -37,13 +35,9 @@ pub(super) async fn split(
 pub(super) async fn home(cluster: &Cluster, target: &Target) -> Result<(), ActError> {
     let Some(pair) = pair(target) else { return Ok(()) };
     on_each(target.routes.iter().map(String::as_str), |name| async move {
-        match Live::find(cluster, target, Kind::HttpRoute, name).await? {
-            Some(live) if !live.is_left_alone() => {
-                let operations = going_home(&live.object, pair);
-                live.write(cluster, operations).await.map(drop)
-            }
-            Some(_) | None => Ok(()),
-        }
+        let found = Live::find(cluster, target, Kind::HttpRoute, name).await?;
+        let Some(live) = found else { return Ok(()) };
+        live.write(cluster, |live| Ok(going_home(&live.object, pair))).await.map(drop)
     })
     .await
 }

@@ -34,7 +34,7 @@ pub(super) async fn settle(
         }
         let live = Live::of(target, Kind::ReplicaSet, set.clone());
         if json::replicas(set) > 0 {
-            live.write(cluster, vec![patch::add("/spec/replicas", 0)]).await?;
+            live.write(cluster, |_| Ok(vec![patch::add("/spec/replicas", 0)])).await?;
         } else if is_podless(set) && is_in_the_way(set, stable, &deployment.object) {
             let (uid, version) = (live.uid(), live.version());
             cluster.delete(&live.at, uid, Some(version), Propagation::Background).await?;

@@ -2,6 +2,7 @@
 
 pub mod crd;
 mod fetch;
+mod run;
 pub mod simulate;
 pub mod sync;
 
@@ -9,14 +10,15 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 use self::crd::CrdArgs;
 use self::fetch::BadRepository;
+use self::run::RunArgs;
 use self::simulate::SimulateArgs;
 use self::sync::SyncArgs;
 use crate::demo::run::{self as demo, DemoArgs, DemoError};
 use crate::demo::service::{self, ServiceArgs};
+use crate::runtime::telemetry::{self, LogFormat};
 
 /// Progressive delivery for Kubernetes that keeps Git true.
 #[derive(Debug, Parser)]
@@ -28,6 +30,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the controller
+    Run(RunArgs),
     /// Show the closed loop on this machine: a bad release reverted, a good one promoted
     Demo(DemoArgs),
     /// Run a Rollout against made-up traffic, in virtual time
@@ -54,8 +58,13 @@ type Ended = Result<ExitCode, Box<dyn std::error::Error>>;
 /// Parses the command line and carries it out.
 pub fn run() -> ExitCode {
     let Cli { command } = Cli::parse();
-    log_to_stderr();
+    telemetry::log(if let Command::Run(args) = &command {
+        args.log_format
+    } else {
+        LogFormat::Text
+    });
     let ended = match command {
+        Command::Run(args) => controller(args),
         Command::Demo(args) => demo(args),
         Command::Sync(args) => sync(args),
         Command::Crd(args) => crd(&args),
@@ -71,13 +80,14 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// What is logged goes to standard error; `RUST_LOG` says how much of it, ours from `info` on.
-fn log_to_stderr() {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,tidegate=info"));
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A logger that somebody installed before stays.
-    let _ = logger.try_init();
+/// Ends with a signal, or with an error when the lease is lost: whoever runs it starts it again.
+fn controller(args: RunArgs) -> Ended {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(run::run(args));
+    // A fetch that is still running has a deadline of its own; nobody waits for it.
+    runtime.shutdown_background();
+    ended?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Exit code 1 when the story did not come true.

@@ -157,14 +157,16 @@ impl Cluster {
         self.patch(object, Some("status"), &patch, false).await
     }
 
-    /// A JSON patch; it begins with a test of the version, `Conflict` if that fails.
+    /// A JSON patch of this very version; `Conflict` if the object has moved on.
     pub async fn patch_json(
         &self,
         object: &ObjectName,
         operations: Vec<Value>,
         resource_version: &str,
     ) -> Result<Value, ClusterError> {
-        let mut all = vec![patch::test("/metadata/resourceVersion", resource_version)];
+        // Setting the version is what makes the server compare it. A failed `test` would be answered
+        // like any other patch that cannot be applied.
+        let mut all = vec![patch::add("/metadata/resourceVersion", resource_version)];
         all.extend(operations);
         let operations = serde_json::from_value(Value::Array(all)).map_err(|error| {
             ClusterError::Invalid { object: Box::new(object.clone()), fields: error.to_string() }
@@ -288,4 +290,78 @@ fn with_version(patch: &Value, resource_version: Option<&str>) -> Value {
     }
     patch["metadata"]["resourceVersion"] = json!(version);
     patch
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use axum::Router;
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    /// An API server that answers everything like this; and how often it was asked.
+    async fn server(
+        delay: Duration,
+        status: StatusCode,
+        body: &'static str,
+    ) -> (Cluster, Arc<AtomicU32>) {
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = asked.clone();
+        let answer = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            async move {
+                tokio::time::sleep(delay).await;
+                (status, body)
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let app = Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let url = format!("http://{address}").parse().expect("a URL");
+        crate::git::init_tls();
+        let cluster = Cluster::connect(Config::new(url)).expect("a client");
+        (cluster.with_deadline(Duration::from_millis(300)), asked)
+    }
+
+    const SOON: Duration = Duration::ZERO;
+
+    #[tokio::test]
+    async fn a_server_in_trouble_is_asked_once() {
+        let body = r#"{"kind": "Status", "status": "Failure", "code": 503, "reason": "No"}"#;
+        let (cluster, asked) = server(SOON, StatusCode::SERVICE_UNAVAILABLE, body).await;
+        let error = cluster.get(Kind::Service, "shop", "web").await.expect_err("no answer");
+        assert_eq!(error.to_string(), "no answer about Service shop/web: 503 No");
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_is_not_waited_for() {
+        let (cluster, _) = server(Duration::from_secs(60), StatusCode::OK, "{}").await;
+        let error = cluster.list(Kind::Pod, Some("shop"), "").await.expect_err("no answer");
+        assert_eq!(error.to_string(), "no answer about Pod shop/*: none within 0.3 s");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_none_and_what_cannot_be_read_is_an_error() {
+        let body = r#"{"kind": "Status", "status": "Failure", "code": 404}"#;
+        let (cluster, _) = server(SOON, StatusCode::NOT_FOUND, body).await;
+        let found = cluster.get(Kind::HttpRoute, "shop", "web").await.expect("an answer");
+        assert_eq!(found, None);
+        let found = cluster.list(Kind::HttpRoute, None, "a=b").await.expect("an answer");
+        assert_eq!(found, Vec::<Value>::new());
+        let (cluster, _) = server(SOON, StatusCode::OK, "secret").await;
+        let error = cluster.get(Kind::Service, "shop", "web").await.expect_err("no object");
+        assert!(!format!("{error:?}").contains("secret"));
+    }
+
+    #[test]
+    fn the_version_is_part_of_the_patch() {
+        let patch = with_version(&json!({"spec": {"a": 1}}), Some("7"));
+        assert_eq!(patch, json!({"spec": {"a": 1}, "metadata": {"resourceVersion": "7"}}));
+        assert_eq!(with_version(&json!({"a": 1}), None), json!({"a": 1}));
+    }
 }

@@ -130,8 +130,8 @@ pub(super) fn of_status(object: ObjectName, verb: Verb, status: &Status) -> Clus
             };
             ClusterError::Forbidden { verb, resource, object }
         }
-        // A JSON patch whose `test` of the version fails is answered like a wrong object.
-        422 if verb == Verb::Patch && is_failed_test(status) => ClusterError::Conflict { object },
+        // A JSON patch that does not fit the object: it was made for another version.
+        422 if verb == Verb::Patch && !names_causes(status) => ClusterError::Conflict { object },
         400 | 405 | 413 | 415 | 422 => {
             ClusterError::Invalid { object, fields: wrong_fields(status) }
         }
@@ -147,9 +147,8 @@ pub(super) fn of_status(object: ObjectName, verb: Verb, status: &Status) -> Clus
     }
 }
 
-/// Our patches test nothing but versions and what was read with them.
-fn is_failed_test(status: &Status) -> bool {
-    status.message.contains("testing value") || status.message.contains("test failed")
+fn names_causes(status: &Status) -> bool {
+    status.details.as_ref().is_some_and(|details| !details.causes.is_empty())
 }
 
 fn wrong_fields(status: &Status) -> String {
@@ -184,8 +183,8 @@ mod tests {
             (json!({"code": 409, "reason": "AlreadyExists"}), "conflict"),
             (json!({"code": 404, "reason": "NotFound"}), "not_found"),
             (json!({"code": 403, "reason": "Forbidden"}), "forbidden"),
-            (json!({"code": 422, "message": "testing value /a failed: test failed"}), "conflict"),
-            (json!({"code": 422, "reason": "Invalid"}), "invalid"),
+            (json!({"code": 422, "reason": "Invalid", "details": {}}), "conflict"),
+            (json!({"code": 422, "details": {"causes": [{"field": "spec.replicas"}]}}), "invalid"),
             (json!({"code": 429, "reason": "TooManyRequests"}), "throttled"),
             (json!({"code": 500, "reason": "InternalError"}), "unavailable"),
         ];

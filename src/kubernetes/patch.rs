@@ -17,11 +17,6 @@ pub fn remove(path: &str) -> Value {
     json!({"op": "remove", "path": path})
 }
 
-/// An operation that lets the whole patch fail unless the value is this one.
-pub fn test(path: &str, value: impl Into<Value>) -> Value {
-    json!({"op": "test", "path": path, "value": value.into()})
-}
-
 /// Operations that give an object this label or annotation (`part`), or take it away; none where
 /// it is so already.
 pub fn entry(object: &Value, part: &str, key: &str, value: Option<&str>) -> Vec<Value> {

@@ -26,5 +26,7 @@ pub use files::{Objects, load, load_text, shipped};
 pub use invalid::{Fault, FieldPath, Invalid, ObjectKey, Segment};
 pub use plan::{References, Resolved, resolve};
 pub use promql::Selector;
-pub use query::{CounterQuery, CounterTexts, Query, ScalarQuery, Second};
+pub use query::{
+    CounterQuery, CounterTexts, INSTANCE_LABEL, Query, ScalarQuery, Second, process_starts,
+};
 pub use windows::Windows;

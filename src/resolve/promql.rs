@@ -105,6 +105,11 @@ impl Selector {
         Ok(Self { name, matchers })
     }
 
+    /// All series of a metric.
+    pub(crate) fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), matchers: Vec::new() }
+    }
+
     /// The metric's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -47,7 +47,16 @@ pub struct CounterTexts {
     pub second: String,
     /// The second counter counts the good ones: bad = total - second.
     pub second_is_good: bool,
+    /// When the counter of all was read, in Unix seconds.
+    pub read: String,
 }
+
+/// A metric source's name for the label of one scraped process.
+pub const INSTANCE_LABEL: &str = "instance";
+
+/// Labels that tell apart who read a series, not what it counts. A process that is read twice has
+/// two sums here, and the larger one is taken: nothing is counted twice.
+const READERS: [&str; 3] = ["instance", "job", "prometheus_replica"];
 
 impl Second {
     fn selector(&self) -> &Selector {
@@ -67,28 +76,47 @@ impl CounterQuery {
         pod_label: &str,
         pods: &[String],
     ) -> CounterTexts {
-        self.texts(|selector| {
-            let selector =
-                selector.with(namespace_label, "=", namespace).with(pod_label, "=~", &any_of(pods));
-            format!("sum by ({pod_label}) ({selector})")
+        let pods = any_of(pods);
+        self.texts(pod_label, |selector| {
+            selector.with(namespace_label, "=", namespace).with(pod_label, "=~", &pods).to_string()
         })
     }
 
-    /// Cumulative values of one backend.
+    /// Cumulative values of one backend, by the gateway's process.
     pub fn by_backend(&self, service: &str) -> CounterTexts {
-        self.texts(|selector| {
+        self.texts(INSTANCE_LABEL, |selector| {
             // The name of a Service has no character that needs escaping in either form.
-            format!("sum({selector})").replace("$(backend)", service)
+            selector.to_string().replace("$(backend)", service)
         })
     }
 
-    fn texts(&self, text: impl Fn(&Selector) -> String) -> CounterTexts {
+    fn texts(&self, label: &str, text: impl Fn(&Selector) -> String) -> CounterTexts {
+        let readers = READERS.into_iter().filter(|reader| *reader != label);
+        let one_reader = std::iter::once(label).chain(readers).collect::<Vec<_>>().join(",");
+        let counter = |selector: &Selector| {
+            format!("max by ({label}) (sum by ({one_reader}) ({}))", text(selector))
+        };
         CounterTexts {
-            total: text(&self.total),
-            second: text(self.second.selector()),
+            total: counter(&self.total),
+            second: counter(self.second.selector()),
             second_is_good: matches!(self.second, Second::Fast(_)),
+            read: format!("max by ({label}) (timestamp({}))", text(&self.total)),
         }
     }
+}
+
+/// When each pod's process started, in Unix seconds, as a query. Pods whose processes started at
+/// different times have none: the restart of one is not the restart of all.
+pub fn process_starts(
+    namespace_label: &str,
+    namespace: &str,
+    pod_label: &str,
+    pods: &[String],
+) -> String {
+    let selector = Selector::of("process_start_time_seconds")
+        .with(namespace_label, "=", namespace)
+        .with(pod_label, "=~", &any_of(pods));
+    format!("max by ({pod_label}) ({selector}) == min by ({pod_label}) ({selector})")
 }
 
 /// One number.
@@ -147,24 +175,46 @@ mod tests {
         }
     }
 
+    fn summed(label: &str, selector: &str) -> String {
+        format!("max by (pod) (sum by ({label}instance,job,prometheus_replica) ({selector}))")
+    }
+
     #[test]
     fn pods_and_namespace_are_added() {
         let texts = counters().by_pod("namespace", "shop", "pod", &["a-1".into(), "b.2".into()]);
         assert_eq!(
             texts.total,
-            r#"sum by (pod) (requests_total{namespace="shop",pod=~"a-1|b\\.2"})"#
+            summed("pod,", r#"requests_total{namespace="shop",pod=~"a-1|b\\.2"}"#)
         );
         assert_eq!(
             texts.second,
-            r#"sum by (pod) (requests_total{code=~"5..",namespace="shop",pod=~"a-1|b\\.2"})"#
+            summed("pod,", r#"requests_total{code=~"5..",namespace="shop",pod=~"a-1|b\\.2"}"#)
         );
         assert!(!texts.second_is_good);
+        assert_eq!(
+            texts.read,
+            r#"max by (pod) (timestamp(requests_total{namespace="shop",pod=~"a-1|b\\.2"}))"#
+        );
+        assert_eq!(
+            process_starts("ns", "shop", "pod", &["a-1".into()]),
+            "max by (pod) (process_start_time_seconds{ns=\"shop\",pod=~\"a-1\"}) == \
+             min by (pod) (process_start_time_seconds{ns=\"shop\",pod=~\"a-1\"})"
+        );
+    }
+
+    #[test]
+    fn what_is_sent_is_promql() {
+        let texts = counters().by_pod("namespace", "shop", "pod", &["a-1".into()]);
+        let started = process_starts("namespace", "shop", "pod", &["a-1".into()]);
+        for text in [texts.total, texts.second, texts.read, started] {
+            assert!(super::super::promql::expression(&text).is_ok(), "{text}");
+        }
     }
 
     #[test]
     fn without_pods_nothing_is_matched() {
         let texts = counters().by_pod("namespace", "shop", "pod", &[]);
-        assert_eq!(texts.total, r#"sum by (pod) (requests_total{namespace="shop",pod=~"-"})"#);
+        assert!(texts.total.contains(r#"(requests_total{namespace="shop",pod=~"-"})"#));
     }
 
     #[test]
@@ -177,7 +227,10 @@ mod tests {
             slower_than: None,
         };
         let texts = query.by_backend("web-canary");
-        assert_eq!(texts.total, r#"sum(upstream{name=~"shop_web-canary_.*"})"#);
+        assert_eq!(
+            texts.total,
+            summed("", r#"upstream{name=~"shop_web-canary_.*"}"#).replace("(pod)", "(instance)")
+        );
     }
 
     #[test]

@@ -18,10 +18,6 @@ use stage::{Stage, eventually};
 
 const NUMBER: &str = "deployment.kubernetes.io/revision";
 
-async fn on_stage(world: &World, prefix: &str) -> Result<Stage> {
-    Ok(Stage::new(world.kube(), &world.namespace(prefix).await?))
-}
-
 fn route(percent: u8) -> Effect {
     Effect::Route { weight: Weight::new(percent).unwrap_or(Weight::ZERO) }
 }
@@ -39,9 +35,31 @@ fn start(stable: &Revision, canary: &Revision) -> Vec<Effect> {
     ]
 }
 
+async fn retired(stage: &Stage, canary: &Revision) -> Result<()> {
+    eventually("the canary is gone", async || {
+        stage.all(&[Effect::Retire { revision: canary.clone() }]).await?;
+        let set = stage.find(Kind::ReplicaSet, &stage.set_name(canary)).await?;
+        Ok(set.is_none().then_some(()))
+    })
+    .await
+}
+
+/// The Deployment controller says that this set is its newest, and counts all its pods.
+async fn taken(stage: &Stage, name: &str) -> Result<()> {
+    eventually("the Deployment controller takes the set", async || {
+        let deployment = stage.get(Kind::Deployment, "web").await?;
+        let set = stage.get(Kind::ReplicaSet, name).await?;
+        let number = json::annotation(&deployment, NUMBER);
+        let is_taken = number.is_some() && json::annotation(&set, NUMBER) == number;
+        let updated = json::count(&deployment, "/status/updatedReplicas");
+        Ok((is_taken && updated == Some(3)).then_some(()))
+    })
+    .await
+}
+
 /// A promotion, start to end: the pods that were tested are the pods that serve.
-pub async fn tested_pods_become_the_deployment_s_own(world: &World) -> Result<()> {
-    let stage = on_stage(world, "act-promote").await?;
+pub(crate) async fn tested_pods_become_the_deployment_s_own(world: &World) -> Result<()> {
+    let stage = Stage::new(world, "act-promote").await?;
     let stable = stage.set_up("v1").await?;
     let before = stage.as_in_git().await?;
     let canary = stage.deploy_gated("v2").await?;
@@ -62,15 +80,7 @@ pub async fn tested_pods_become_the_deployment_s_own(world: &World) -> Result<()
     ensure!(service["spec"]["selector"]["pod-template-hash"] == canary.as_str());
 
     stage.all(&[Effect::HandOver { revision: canary.clone() }]).await?;
-    eventually("the Deployment controller takes the set", async || {
-        let (deployment, set) =
-            (stage.get(Kind::Deployment, "web").await?, stage.get(Kind::ReplicaSet, &name).await?);
-        let number = json::annotation(&deployment, NUMBER);
-        let is_taken = number.is_some() && json::annotation(&set, NUMBER) == number;
-        let updated = json::count(&deployment, "/status/updatedReplicas");
-        Ok((is_taken && updated == Some(3)).then_some(()))
-    })
-    .await?;
+    taken(&stage, &name).await?;
     let end = [Effect::Release, Effect::Unpause { revision: canary.clone() }];
     stage.all(&end).await?;
     eventually("stable's set goes", async || {
@@ -97,8 +107,8 @@ pub async fn tested_pods_become_the_deployment_s_own(world: &World) -> Result<()
 
 /// An abort, start to end: everything is as in Git, and what Git says next is applied as if we had
 /// never been there.
-pub async fn an_aborted_trial_leaves_no_trace(world: &World) -> Result<()> {
-    let stage = on_stage(world, "act-abort").await?;
+pub(crate) async fn an_aborted_trial_leaves_no_trace(world: &World) -> Result<()> {
+    let stage = Stage::new(world, "act-abort").await?;
     let stable = stage.set_up("v1").await?;
     let before = stage.as_in_git().await?;
     let serving = stage.pods_of(&stable, 3).await?;
@@ -113,11 +123,7 @@ pub async fn an_aborted_trial_leaves_no_trace(world: &World) -> Result<()> {
     let deployment = stage.get(Kind::Deployment, "web").await?;
     ensure!(json::is_paused(&deployment), "unpaused for a revision that is not there");
     stage.all(&[Effect::Unpause { revision: stable.clone() }]).await?;
-    eventually("the canary is gone", async || {
-        stage.all(&[Effect::Retire { revision: canary.clone() }]).await?;
-        Ok(stage.find(Kind::ReplicaSet, &name).await?.is_none().then_some(()))
-    })
-    .await?;
+    retired(&stage, &canary).await?;
     stage.all(&[Effect::Release]).await?;
     ensure!(stage.find(Kind::Service, "web-canary").await?.is_none());
     ensure!(stage.find(Kind::ControllerRevision, &name).await?.is_none());
@@ -143,14 +149,15 @@ pub async fn an_aborted_trial_leaves_no_trace(world: &World) -> Result<()> {
 }
 
 /// The Deployment controller would take an old set with an equal template for the canary.
-pub async fn an_older_equal_set_is_gone_before_the_trial(world: &World) -> Result<()> {
-    let stage = on_stage(world, "act-settle").await?;
-    let stable = stage.set_up("v1").await?;
+pub(crate) async fn an_older_equal_set_is_gone_before_the_trial(world: &World) -> Result<()> {
+    let stage = Stage::new(world, "act-settle").await?;
+    let stable = stage.bring("v1").await?;
     stage.deploy("v2").await?;
     let canary = stage.revision().await?;
     stage.pods_of(&canary, 3).await?;
     stage.deploy("v1").await?;
     stage.pods_of(&stable, 3).await?;
+    act::claim(&stage.cluster, &stage.target).await?;
     ensure!(stage.deploy_gated("v2").await? == canary);
     let namespace = Some(stage.target.namespace.as_str());
     let old = async || -> Result<bool> {
@@ -167,22 +174,17 @@ pub async fn an_older_equal_set_is_gone_before_the_trial(world: &World) -> Resul
     stage.pods_of(&canary, 3).await?;
     stage.all(&[pin(&canary), Effect::HandOver { revision: canary.clone() }]).await?;
     let name = stage.set_name(&canary);
-    eventually("the Deployment controller takes ours", async || {
-        let set = stage.get(Kind::ReplicaSet, &name).await?;
-        let deployment = stage.get(Kind::Deployment, "web").await?;
-        let number = json::annotation(&set, NUMBER);
-        Ok((number.is_some() && number == json::annotation(&deployment, NUMBER)).then_some(()))
-    })
-    .await
+    taken(&stage, &name).await
 }
 
 /// Whoever deletes the Rollout, and however: the canary goes by our hand only.
-pub async fn deleting_the_rollout_leaves_the_canary_alone(world: &World) -> Result<()> {
-    let stage = on_stage(world, "act-delete").await?;
+pub(crate) async fn deleting_the_rollout_leaves_the_canary_alone(world: &World) -> Result<()> {
+    let stage = Stage::new(world, "act-delete").await?;
     let stable = stage.set_up("v1").await?;
     let canary = stage.deploy_gated("v2").await?;
     stage.all(&start(&stable, &canary)).await?;
     let (tested, serving) = (stage.pods_of(&canary, 3).await?, stage.pods_of(&stable, 3).await?);
+    stage.define_rollouts().await?;
     let cascades = [DeleteParams::background(), DeleteParams::foreground(), DeleteParams::orphan()];
     for cascade in cascades {
         let rollout = serde_json::from_value(json!({
@@ -210,8 +212,8 @@ pub async fn deleting_the_rollout_leaves_the_canary_alone(world: &World) -> Resu
 }
 
 /// What somebody else has or has freed is not touched, and said by name.
-pub async fn what_is_not_ours_is_left_alone(world: &World) -> Result<()> {
-    let stage = on_stage(world, "act-others").await?;
+pub(crate) async fn what_is_not_ours_is_left_alone(world: &World) -> Result<()> {
+    let stage = Stage::new(world, "act-others").await?;
     let stable = stage.set_up("v1").await?;
     let canary = stage.deploy_gated("v2").await?;
     let theirs = serde_json::from_value(json!({
@@ -246,5 +248,55 @@ pub async fn what_is_not_ours_is_left_alone(world: &World) -> Result<()> {
     ensure!(matches!(disturbed, Err(ActError::NotYet { .. })), "{disturbed:?}");
     let set = stage.get(Kind::ReplicaSet, &stage.set_name(&canary)).await?;
     ensure!(sets::is_canary(&set, "web", &canary), "the set is ours still");
+    Ok(())
+}
+
+/// A workload that nobody sends requests to: the same without Services and routes.
+pub(crate) async fn a_worker_is_promoted_without_services(world: &World) -> Result<()> {
+    let mut stage = Stage::new(world, "act-worker").await?;
+    let stable = stage.set_up("v1").await?;
+    stage.target.services.clear();
+    stage.target.routes.clear();
+    let canary = stage.deploy_gated("v2").await?;
+    stage.all(&start(&stable, &canary)).await?;
+    let tested = stage.pods_of(&canary, 3).await?;
+    ensure!(stage.find(Kind::Service, "web-canary").await?.is_none(), "a Service for nobody");
+    stage.all(&[Effect::HandOver { revision: canary.clone() }]).await?;
+    let name = stage.set_name(&canary);
+    taken(&stage, &name).await?;
+    stage.all(&[Effect::Unpause { revision: canary.clone() }]).await?;
+    ensure!(stage.find(Kind::ControllerRevision, &name).await?.is_none());
+    ensure!(stage.pods_of(&canary, 3).await? == tested, "a tested pod was replaced");
+    Ok(())
+}
+
+/// Something between us and the store writes into templates of sets, and of sets only: what would
+/// be tested is not what the Deployment would run, so not one pod of it comes up.
+pub(crate) async fn a_template_changed_on_its_way_in_is_refused(world: &World) -> Result<()> {
+    let stage = Stage::new(world, "act-mutated").await?;
+    let stable = stage.set_up("v1").await?;
+    let canary = stage.deploy_gated("v2").await?;
+    let policy = stage.mutate_sets().await?;
+    let refused = eventually("the policy is at work", async || {
+        let raise = Effect::Raise { revision: canary.clone(), replicas: 3 };
+        match stage.act(&raise).await {
+            // Until it is, the set is made as it should be: it goes again.
+            Ok(()) => {
+                retired(&stage, &canary).await?;
+                Ok(None)
+            }
+            Err(ActError::NotYet { .. }) => Ok(None),
+            Err(error) => Ok(Some(error)),
+        }
+    })
+    .await?;
+    stage.stop_mutating(&policy).await?;
+    ensure!(matches!(refused, ActError::TemplateMutated { .. }), "{refused:?}");
+    let name = stage.set_name(&canary);
+    eventually("the set is gone", async || {
+        Ok(stage.find(Kind::ReplicaSet, &name).await?.is_none().then_some(()))
+    })
+    .await?;
+    stage.pods_of(&stable, 3).await?;
     Ok(())
 }

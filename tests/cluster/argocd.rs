@@ -19,12 +19,12 @@ const SOON: Duration = Duration::from_mins(2);
 
 /// A commit is applied in the order of its waves, drift is put right, and what is gone from Git
 /// is gone from the cluster; compared by Argo CD itself.
-pub async fn argocd_applies_waves_and_heals(world: &World) -> Result<()> {
+pub(crate) async fn argocd_applies_waves_and_heals(world: &World) -> Result<()> {
     applies_and_heals(world, ArgoOptions::default()).await
 }
 
 /// The same, compared by the API server.
-pub async fn argocd_compares_by_the_server(world: &World) -> Result<()> {
+pub(crate) async fn argocd_compares_by_the_server(world: &World) -> Result<()> {
     applies_and_heals(world, ArgoOptions { server_side_diff: true, ..ArgoOptions::default() }).await
 }
 
@@ -34,7 +34,7 @@ async fn applies_and_heals(world: &World, options: ArgoOptions) -> Result<()> {
     let (early, late) = (config_map("early", "1", "hello"), config_map("late", "2", "hello"));
     let files = [("shop/a.yaml", Some(late.as_str())), ("shop/b.yaml", Some(early.as_str()))];
     let first = repository.commit("Ada Lovelace", "Add two maps", &files).await?;
-    let argocd = world.argocd().await?;
+    let argocd = world.argocd()?;
     let shop = argocd.application(&namespace, &repository, "shop", &namespace, &options).await?;
     shop.wait_synced(&first, SOON).await?;
     let healthy = |status: &ApplicationStatus| status.health == ApplicationHealth::Healthy;

@@ -3,17 +3,21 @@
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
-    missing_docs,
     reason = "tests print what they do, and run programs"
 )]
 
+mod act;
+mod argocd;
+mod floor;
 mod gate;
 mod gitops;
 mod kubelet;
 mod observe;
+mod releases;
 mod runner;
 mod sandbox;
 mod servers;
+mod shop;
 
 use std::process::ExitCode;
 
@@ -26,6 +30,8 @@ fn main() -> ExitCode {
     runner::run(
         Tier::Smoke,
         vec![
+            Story::smoke("a_commit_becomes_traffic", floor::a_commit_becomes_traffic),
+            Story::smoke("an_alert_reaches_people", floor::an_alert_reaches_people),
             Story::smoke(
                 "a_crash_loop_is_seen_with_its_back_off",
                 kubelet::a_crash_loop_is_seen_with_its_back_off,
@@ -60,11 +66,41 @@ fn main() -> ExitCode {
                 gitops::flux_pauses_and_survives_a_kill,
             )
             .alone(),
+            Story::smoke(
+                "tested_pods_become_the_deployment_s_own",
+                act::tested_pods_become_the_deployment_s_own,
+            ),
+            Story::smoke("an_aborted_trial_leaves_no_trace", act::an_aborted_trial_leaves_no_trace),
+            Story::smoke(
+                "an_older_equal_set_is_gone_before_the_trial",
+                act::an_older_equal_set_is_gone_before_the_trial,
+            ),
+            Story::smoke(
+                "a_worker_is_promoted_without_services",
+                act::a_worker_is_promoted_without_services,
+            ),
+            Story::smoke(
+                "a_template_changed_on_its_way_in_is_refused",
+                act::a_template_changed_on_its_way_in_is_refused,
+            ),
+            Story::smoke("what_is_not_ours_is_left_alone", act::what_is_not_ours_is_left_alone),
+            Story::matrix(
+                "deleting_the_rollout_leaves_the_canary_alone",
+                act::deleting_the_rollout_leaves_the_canary_alone,
+            ),
+            Story::matrix("argocd_applies_waves_and_heals", argocd::argocd_applies_waves_and_heals)
+                .with_argocd(),
+            Story::matrix("argocd_compares_by_the_server", argocd::argocd_compares_by_the_server)
+                .with_argocd(),
             Story::smoke("nothing_is_left_after_sigkill", sandbox::nothing_is_left_after_sigkill),
             Story::smoke("exit_codes_pass_through", sandbox::exit_codes_pass_through),
             Story::smoke("ctrl_c_arrives_once", sandbox::ctrl_c_arrives_once),
             Story::smoke("a_user_gets_in_or_is_told_why", sandbox::a_user_gets_in_or_is_told_why),
             Story::matrix("no_world_is_left_after_sigkill", sandbox::no_world_is_left),
+            Story::smoke("a_bad_release_is_reverted", releases::a_bad_release_is_reverted),
+            Story::smoke("a_good_release_is_handed_over", releases::a_good_release_is_handed_over),
+            Story::smoke("a_bad_release_survives_kills", releases::a_bad_release_survives_kills),
+            Story::smoke("a_good_release_survives_kills", releases::a_good_release_survives_kills),
             Story::smoke("the_world_works", servers::the_world_works),
             Story::smoke("owner_references_are_guarded", servers::owner_references_are_guarded),
             Story::smoke(

@@ -26,7 +26,7 @@ const STORY_WITHIN: Duration = Duration::from_mins(5);
 
 /// When a story runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tier {
+pub(crate) enum Tier {
     /// With every `cargo test --workspace`.
     Smoke,
     /// Only with `cargo test --test matrix`, or with `-- --include-ignored`.
@@ -37,26 +37,27 @@ pub enum Tier {
 type Told = Pin<Box<dyn Future<Output = Result<()>>>>;
 
 /// One test on the shared world.
-pub struct Story {
+pub(crate) struct Story {
     name: &'static str,
     tier: Tier,
     alone: bool,
+    argocd: bool,
     tell: Box<dyn FnOnce(&'static World) -> Told + Send>,
 }
 
 impl Story {
     /// A story of the smoke tier.
-    pub fn smoke<F, T>(name: &'static str, tell: F) -> Self
+    pub(crate) fn smoke<F, T>(name: &'static str, tell: F) -> Self
     where
         F: FnOnce(&'static World) -> T + Send + 'static,
         T: Future<Output = Result<()>> + 'static,
     {
         let tell = Box::new(|world: &'static World| Box::pin(tell(world)) as Told);
-        Self { name, tier: Tier::Smoke, alone: false, tell }
+        Self { name, tier: Tier::Smoke, alone: false, argocd: false, tell }
     }
 
     /// A story of the matrix tier.
-    pub fn matrix<F, T>(name: &'static str, tell: F) -> Self
+    pub(crate) fn matrix<F, T>(name: &'static str, tell: F) -> Self
     where
         F: FnOnce(&'static World) -> T + Send + 'static,
         T: Future<Output = Result<()>> + 'static,
@@ -66,49 +67,73 @@ impl Story {
 
     /// Marks a story that kills servers or measures time: no other runs beside it.
     #[must_use]
-    pub fn alone(self) -> Self {
+    pub(crate) fn alone(self) -> Self {
         Self { alone: true, ..self }
+    }
+
+    /// Marks a story that needs Argo CD: it is built and started only for a run with such a story.
+    #[must_use]
+    pub(crate) fn with_argocd(self) -> Self {
+        Self { argocd: true, ..self }
+    }
+}
+
+/// What has to be known of a story before there is a world.
+#[derive(Clone, Copy)]
+struct Title {
+    name: &'static str,
+    tier: Tier,
+    argocd: bool,
+}
+
+impl From<&Story> for Title {
+    fn from(story: &Story) -> Self {
+        Self { name: story.name, tier: story.tier, argocd: story.argocd }
     }
 }
 
 /// The main function of a target: runs the stories of `tier` and of those below it.
-pub fn run(tier: Tier, stories: Vec<Story>) -> ExitCode {
+pub(crate) fn run(tier: Tier, stories: Vec<Story>) -> ExitCode {
     let arguments = Arguments::from_args();
-    let names: Vec<_> = stories.iter().map(|story| (story.name, story.tier)).collect();
-    sandbox::main(|| outside(&arguments, tier, &names), |sandbox| inside(sandbox, tier, stories))
+    let titles: Vec<_> = stories.iter().map(Title::from).collect();
+    sandbox::main(|| outside(&arguments, tier, &titles), |sandbox| inside(sandbox, tier, stories))
 }
 
 /// What is decided before there is a world: listing needs none, neither does a filter that leaves
 /// no story.
-fn outside(arguments: &Arguments, tier: Tier, names: &[(&str, Tier)]) -> Result<Next> {
+fn outside(arguments: &Arguments, tier: Tier, titles: &[Title]) -> Result<Next> {
     if arguments.list {
-        let listed = names
+        let listed = titles
             .iter()
-            .map(|&(name, of)| Trial::test(name, || Ok(())).with_ignored_flag(of > tier))
+            .map(|title| Trial::test(title.name, || Ok(())).with_ignored_flag(title.tier > tier))
             .collect();
         return Ok(Next::Done(libtest_mimic::run(arguments, listed).exit_code()));
     }
-    let chosen: Vec<_> = names
-        .iter()
-        .filter(|(name, of)| is_chosen(arguments, name, *of > tier))
-        .map(|(name, _)| *name)
-        .collect();
+    let chosen = chosen(arguments, tier, titles);
     if chosen.is_empty() {
         println!("no story is chosen: the test bed stays down");
         return Ok(Next::Done(ExitCode::SUCCESS));
     }
     if env::var("TIDEGATE_TESTBED").is_ok_and(|value| value == "off") {
-        println!("left out because of TIDEGATE_TESTBED=off: {}", chosen.join(", "));
+        let names: Vec<_> = chosen.iter().map(|title| title.name).collect();
+        println!("left out because of TIDEGATE_TESTBED=off: {}", names.join(", "));
         return Ok(Next::Done(ExitCode::SUCCESS));
     }
-    components::ensure(programs(tier)).context("make the programs of the test bed ready")?;
+    components::ensure(programs(tier, &chosen))
+        .context("make the programs of the test bed ready")?;
     Ok(Next::Enter)
 }
 
-fn programs(tier: Tier) -> Programs {
+/// The stories that the harness will run.
+fn chosen(arguments: &Arguments, tier: Tier, titles: &[Title]) -> Vec<Title> {
+    let is_chosen = |title: &&Title| is_chosen(arguments, title.name, title.tier > tier);
+    titles.iter().filter(is_chosen).copied().collect()
+}
+
+fn programs(tier: Tier, chosen: &[Title]) -> Programs {
     match tier {
-        Tier::Smoke => Programs::Smoke,
-        Tier::Matrix => Programs::All,
+        Tier::Smoke if !chosen.iter().any(|title| title.argocd) => Programs::Smoke,
+        Tier::Smoke | Tier::Matrix => Programs::All,
     }
 }
 
@@ -123,9 +148,12 @@ fn is_chosen(arguments: &Arguments, name: &str, left_out: bool) -> bool {
 
 fn inside(sandbox: &Sandbox, tier: Tier, stories: Vec<Story>) -> Result<ExitCode> {
     let arguments = Arguments::from_args();
-    let components = components::ensure(programs(tier))?;
+    let titles: Vec<_> = stories.iter().map(Title::from).collect();
+    let chosen = chosen(&arguments, tier, &titles);
+    let components = components::ensure(programs(tier, &chosen))?;
     let runtime = Arc::new(Runtime::new().context("start a runtime")?);
-    let options = WorldOptions::default();
+    let argocd = chosen.iter().any(|title| title.argocd);
+    let options = WorldOptions { argocd, ..WorldOptions::default() };
     let world = runtime.block_on(World::start(&components, sandbox, &options))?;
     // The namespaces end with this process, and the servers with them: nobody need drop it.
     let world: &'static World = Box::leak(Box::new(world));
@@ -167,5 +195,5 @@ async fn told(story: Story, world: &'static World, quiet: &RwLock<()>) -> Result
         Err(_) => Err(anyhow!("it hangs: no end after {} s", STORY_WITHIN.as_secs())),
     };
     println!("{}: {:.1} s", story.name, start.elapsed().as_secs_f64());
-    end.map_err(|error| Failed::from(format!("{error:?}\nlogs: {}", world.logs().display())))
+    end.map_err(|error| Failed::from(format!("{error:#}\nlogs: {}", world.logs().display())))
 }

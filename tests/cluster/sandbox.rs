@@ -122,8 +122,12 @@ async fn sigkill_leaves_nothing(part: &'static str, at_least: usize) -> Result<(
     })
     .await?;
     let folder = folder?;
-    let before = processes_of(&folder)?;
-    ensure!(before.len() >= at_least, "only {before:?} run");
+    eventually("all processes of the sandbox run", Duration::from_secs(5), async || {
+        let running = processes_of(&folder)?;
+        ensure!(running.len() >= at_least, "only {running:?} run");
+        Ok(Some(()))
+    })
+    .await?;
     child.kill()?;
     child.wait()?;
     eventually("the end of all processes", Duration::from_secs(5), async || {

@@ -120,9 +120,8 @@ async fn controllers_work(world: &World) -> Result<()> {
 }
 
 async fn prometheus_answers(_: &World) -> Result<()> {
-    let url = format!("http://127.0.0.1:{}/api/v1/query?query=up", ports::PROMETHEUS);
     eventually("the target envoy is up in Prometheus", SOON, async || {
-        let answer: Value = reqwest_json(&url).await?;
+        let answer = ask_prometheus("up").await?;
         let results = answer["data"]["result"].as_array().cloned().unwrap_or_default();
         let up = |result: &Value| result["metric"]["job"] == "envoy" && result["value"][1] == "1";
         Ok(results.iter().any(up).then_some(()))
@@ -130,9 +129,13 @@ async fn prometheus_answers(_: &World) -> Result<()> {
     .await
 }
 
-async fn reqwest_json(url: &str) -> Result<Value> {
-    let url = url.to_owned();
-    tokio::task::spawn_blocking(move || Ok(reqwest::blocking::get(url)?.json()?)).await?
+/// The answer of Prometheus to an instant query.
+pub(crate) async fn ask_prometheus(query: &str) -> Result<Value> {
+    let mut url = reqwest::Url::parse(&format!("http://127.0.0.1:{}", ports::PROMETHEUS))?;
+    url.set_path("/api/v1/query");
+    url.query_pairs_mut().append_pair("query", query);
+    let answer = reqwest::get(url).await?.error_for_status()?;
+    Ok(answer.json().await?)
 }
 
 pub(crate) async fn the_world_works(world: &'static World) -> Result<()> {

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
+mod api_server;
 mod deploy;
 mod generated;
 mod hostile;
 mod load;
+mod measure;
+mod reconcile;
 mod resolve;
 mod tidy;
 mod validation;

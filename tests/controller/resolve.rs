@@ -184,18 +184,19 @@ fn the_shipped_templates_become_criteria_and_queries() {
     let texts = errors.by_pod("namespace", "shop", "pod", &pods);
     assert_eq!(
         texts.second,
-        r#"sum by (pod) (http_requests_total{code=~"5..",namespace="shop",pod=~"web-a"})"#
+        r#"max by (pod) (sum by (pod,instance,job,prometheus_replica) (http_requests_total{code=~"5..",namespace="shop",pod=~"web-a"}))"#
     );
     let Query::Counters(latency) = &resolved.queries["latency"] else { panic!() };
     let texts = latency.by_pod("namespace", "shop", "pod", &pods);
     assert_eq!(
         texts.total,
-        r#"sum by (pod) (http_request_duration_seconds_count{namespace="shop",pod=~"web-a"})"#
+        r#"max by (pod) (sum by (pod,instance,job,prometheus_replica) (http_request_duration_seconds_count{namespace="shop",pod=~"web-a"}))"#
     );
     assert_eq!(
         texts.second,
-        "sum by (pod) (http_request_duration_seconds_bucket\
-         {le=~\"0\\\\.5\",namespace=\"shop\",pod=~\"web-a\"})"
+        "max by (pod) (sum by (pod,instance,job,prometheus_replica) \
+         (http_request_duration_seconds_bucket\
+         {le=~\"0\\\\.5\",namespace=\"shop\",pod=~\"web-a\"}))"
     );
     assert!(texts.second_is_good);
     let Query::Scalar(ready) = &resolved.queries["ready"] else { panic!() };
@@ -245,7 +246,10 @@ spec:
     let threshold = Threshold::new(tidegate_engine::judge::Op::AtLeast, -1500.0, 2, 2, 9).unwrap();
     assert_eq!(criteria[2].kind, Kind::Threshold(threshold));
     let Query::Counters(gateway) = &resolved.queries["gateway"] else { panic!() };
-    assert_eq!(gateway.by_backend("web").total, "sum(requests{service=\"web\"})");
+    assert_eq!(
+        gateway.by_backend("web").total,
+        r#"max by (instance) (sum by (instance,job,prometheus_replica) (requests{service="web"}))"#
+    );
 }
 
 #[test]

@@ -5,15 +5,21 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch,
+    PatchParams, PostParams,
+};
 use serde_json::{Value, json};
 use tidegate::act::{self, ActError};
 use tidegate::kubernetes::{CanaryService, Cluster, Kind, Target, json, names, sets};
 use tidegate_engine::effect::Effect;
 use tidegate_engine::state::{Revision, TrialId};
+use tidegate_testbed::world::World;
 
 /// The manager of what Git says, as Flux has it.
 const ENGINE: &str = "kustomize-controller";
+const POLICY: &str = "MutatingAdmissionPolicy";
+const BINDING: &str = "MutatingAdmissionPolicyBinding";
 const WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) struct Stage {
@@ -24,9 +30,10 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn new(client: Client, namespace: &str) -> Self {
+    /// The engine is an administrator; we are the account that the policies let through.
+    pub(super) async fn new(world: &World, prefix: &str) -> Result<Self> {
         let target = Target {
-            namespace: namespace.to_owned(),
+            namespace: world.namespace(prefix).await?,
             rollout: "web".to_owned(),
             uid: "0".to_owned(),
             workload: "web".to_owned(),
@@ -34,12 +41,25 @@ impl Stage {
             canary_service: CanaryService { name: "web-canary".to_owned(), ours: true },
             routes: vec!["web".to_owned(), "admin".to_owned()],
         };
-        let cluster = Cluster::new(client.clone());
-        Self { client, cluster, target, trial: TrialId::new("web-1") }
+        let file = kube::config::Kubeconfig::read_from(world.kubeconfig())?;
+        let options = kube::config::KubeConfigOptions::default();
+        let mut config = kube::Config::from_custom_kubeconfig(file, &options).await?;
+        config.auth_info.impersonate =
+            Some("system:serviceaccount:tidegate-system:tidegate".to_owned());
+        config.auth_info.impersonate_groups = Some(vec!["system:masters".to_owned()]);
+        let cluster = Cluster::connect(config)?;
+        Ok(Self { client: world.kube(), cluster, target, trial: TrialId::new("web-1") })
     }
 
-    /// The application with three pods of this version, ready; claimed.
+    /// The same, claimed: from here on a gate may close.
     pub(super) async fn set_up(&self, version: &str) -> Result<Revision> {
+        let revision = self.bring(version).await?;
+        act::claim(&self.cluster, &self.target).await?;
+        Ok(revision)
+    }
+
+    /// The application with three pods of this version, ready.
+    pub(super) async fn bring(&self, version: &str) -> Result<Revision> {
         for name in ["web", "metrics"] {
             self.engine(
                 Kind::Service,
@@ -60,7 +80,6 @@ impl Stage {
         self.deploy(version).await?;
         let revision = self.revision().await?;
         self.pods_of(&revision, 3).await?;
-        act::claim(&self.cluster, &self.target).await?;
         Ok(revision)
     }
 
@@ -201,6 +220,61 @@ impl Stage {
             let _ = self.api(Kind::Pod).patch_status(name, &params, &Patch::Merge(patch)).await;
         }
         Ok(())
+    }
+
+    /// The API server knows our kinds.
+    pub(super) async fn define_rollouts(&self) -> Result<()> {
+        let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+        let api: Api<DynamicObject> =
+            Api::all_with(self.client.clone(), &ApiResource::from_gvk(&kind));
+        for definition in tidegate_api::crds() {
+            let name = definition.metadata.name.clone().context("a name")?;
+            let params = PatchParams::apply("tidegate-test").force();
+            api.patch(&name, &params, &Patch::Apply(&definition)).await?;
+        }
+        eventually("Rollouts are served", async || {
+            Ok(self.api(Kind::Rollout).list(&ListParams::default()).await.is_ok().then_some(()))
+        })
+        .await
+    }
+
+    /// From soon on, sets of this namespace get an annotation into their template.
+    pub(super) async fn mutate_sets(&self) -> Result<String> {
+        let name = format!("{}.test.tidegate.dev", self.target.namespace);
+        let change = r#"[JSONPatch{op: "add", path: "/spec/template/metadata/annotations",
+            value: {"test/mutated": "yes"}}]"#;
+        let policy = json!({"metadata": {"name": name}, "spec": {
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": "Never",
+            "matchConstraints": {
+                "namespaceSelector": {"matchLabels": {
+                    "kubernetes.io/metadata.name": self.target.namespace,
+                }},
+                "resourceRules": [{
+                    "apiGroups": ["apps"], "apiVersions": ["v1"],
+                    "operations": ["CREATE"], "resources": ["replicasets"],
+                }],
+            },
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": change}}],
+        }});
+        let binding = json!({"metadata": {"name": name}, "spec": {"policyName": name}});
+        for (kind, object) in [(POLICY, policy), (BINDING, binding)] {
+            let object: DynamicObject = serde_json::from_value(object)?;
+            self.admission(kind).create(&PostParams::default(), &object).await?;
+        }
+        Ok(name)
+    }
+
+    pub(super) async fn stop_mutating(&self, name: &str) -> Result<()> {
+        for kind in [BINDING, POLICY] {
+            self.admission(kind).delete(name, &DeleteParams::default()).await?;
+        }
+        Ok(())
+    }
+
+    fn admission(&self, kind: &str) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
+        Api::all_with(self.client.clone(), &ApiResource::from_gvk(&kind))
     }
 
     /// What Git says of everything it has: metadata that is kept, and `spec`.

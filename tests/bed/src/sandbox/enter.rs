@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
     unistd::{getegid, geteuid},
 };
@@ -22,9 +22,11 @@ pub(super) fn run(way: Way) -> Result<ExitCode> {
     let trial = env::var_os(TRIAL).is_some();
     let lock = if trial { None } else { Some(run::lock(&folder)?) };
     let stream = lifeline::connect()?;
+    // Afterwards its path would be told as the old mount namespace sees it.
+    let program = env::current_exe().context("find this executable")?;
     unshare_all(way)?;
 
-    let mut command = Command::new(env::current_exe().context("find this executable")?);
+    let mut command = Command::new(program);
     command
         .args(env::args_os().skip(1))
         .env(ROLE, "init")
@@ -40,6 +42,8 @@ pub(super) fn run(way: Way) -> Result<ExitCode> {
     let status = wait_passing_signals(&signals, &mut child)?;
     drop(lock);
     if !trial {
+        // This stage still sees what init mounted; on the disk it fails, as nothing is mounted.
+        umount2(&run::data(&folder), MntFlags::MNT_DETACH).ok();
         run::finish(&folder, status.success());
     }
     Ok(super::code_of(status))

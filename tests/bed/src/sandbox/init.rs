@@ -28,14 +28,24 @@ use super::{ROLE, RUN, TRIAL, network, run};
 pub(super) struct Signals(SigSet);
 
 impl Signals {
-    /// Blocks them in this thread. Programs started afterwards begin with nothing blocked.
+    /// Blocks them in this thread. Programs started afterwards inherit that.
     pub(super) fn block() -> Result<Self> {
+        let set = Self::set();
+        set.thread_block().context("block signals")?;
+        Ok(Self(set))
+    }
+
+    /// Takes back what was inherited from the stage before.
+    pub(super) fn unblock() -> Result<()> {
+        Self::set().thread_unblock().context("unblock signals")
+    }
+
+    fn set() -> SigSet {
         let mut set = SigSet::empty();
         for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
             set.add(signal);
         }
-        set.thread_block().context("block signals")?;
-        Ok(Self(set))
+        set
     }
 
     /// The next of them.

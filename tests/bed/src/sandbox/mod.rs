@@ -108,7 +108,9 @@ pub fn main(
         "init" => init::run(),
         "inside" => {
             install_tls();
-            from_environment().and_then(|sandbox| inside(&sandbox))
+            init::Signals::unblock()
+                .and_then(|()| from_environment())
+                .and_then(|sandbox| inside(&sandbox))
         }
         "app" => return crate::app::main(),
         other => Err(anyhow!("{ROLE}={other} is no role of the test bed")),

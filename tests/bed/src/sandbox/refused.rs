@@ -4,17 +4,19 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use super::Way;
 
-/// What may stand in the way, the likeliest first.
+/// What may stand in the way; what is certain to do so goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Hindrance {
-    /// This is a container, or a seccomp filter is active: Docker's refuses namespaces.
+    /// A seccomp filter is active: Docker's refuses namespaces.
+    Filtered,
+    /// No user namespace may be made at all.
+    NoneAllowed,
+    /// Debian's switch against user namespaces is set.
+    SwitchedOff,
+    /// This is a container: it may lack the rights.
     Container,
     /// `AppArmor` takes the rights in user namespaces from unknown programs (Ubuntu 24.04).
     AppArmor,
-    /// Debian's switch against user namespaces is set.
-    SwitchedOff,
-    /// No user namespace may be made at all.
-    NoneAllowed,
 }
 
 impl Hindrance {
@@ -24,13 +26,15 @@ impl Hindrance {
             fs::read_to_string(format!("/proc/sys/{name}")).is_ok_and(|text| text.trim() == value)
         };
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let container = status.lines().any(|line| line == "Seccomp:\t2")
-            || ["/.dockerenv", "/run/.containerenv"].iter().any(|file| Path::new(file).exists());
+        let filtered = status.lines().any(|line| line == "Seccomp:\t2");
+        let container =
+            ["/.dockerenv", "/run/.containerenv"].iter().any(|file| Path::new(file).exists());
         [
+            (Self::Filtered, filtered),
+            (Self::NoneAllowed, is("user/max_user_namespaces", "0")),
+            (Self::SwitchedOff, is("kernel/unprivileged_userns_clone", "0")),
             (Self::Container, container),
             (Self::AppArmor, is("kernel/apparmor_restrict_unprivileged_userns", "1")),
-            (Self::SwitchedOff, is("kernel/unprivileged_userns_clone", "0")),
-            (Self::NoneAllowed, is("user/max_user_namespaces", "0")),
         ]
         .into_iter()
         .filter_map(|(hindrance, there)| there.then_some(hindrance))
@@ -40,8 +44,8 @@ impl Hindrance {
     /// The cause in words, and what to type.
     fn cause_and_help(self) -> (&'static str, &'static str) {
         match self {
-            Self::Container => (
-                "a seccomp filter, as Docker's, refuses namespaces",
+            Self::Filtered | Self::Container => (
+                "this container, or the seccomp filter of its engine, refuses namespaces",
                 "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
                  --cap-add SYS_ADMIN --cap-add NET_ADMIN …",
             ),
@@ -106,11 +110,12 @@ mod tests {
 
     #[test]
     fn every_known_cause_comes_with_the_command_that_helps() {
-        let rows: [(&[Hindrance], &str); 6] = [
+        let rows: [(&[Hindrance], &str); 7] = [
             (&[Hindrance::AppArmor], "sysctl kernel.apparmor_restrict_unprivileged_userns=0"),
             (&[Hindrance::SwitchedOff], "unprivileged_userns_clone=1"),
             (&[Hindrance::NoneAllowed], "max_user_namespaces=10000"),
-            (&[Hindrance::Container], "seccomp=unconfined"),
+            (&[Hindrance::Filtered], "seccomp=unconfined"),
+            (&[Hindrance::Container, Hindrance::NoneAllowed], "max_user_namespaces=10000"),
             // Inside a container the host's AppArmor is not the reader's to change.
             (&[Hindrance::AppArmor, Hindrance::Container], "seccomp=unconfined"),
             (&[], "run it as root"),

@@ -91,7 +91,7 @@ pub(super) fn contour(
     Server::launch(launch, logs, Ready::Http(health))
 }
 
-/// Starts Envoy, which waits for Contour by itself.
+/// Starts Envoy.
 pub(super) async fn envoy(
     components: &Components,
     configs: &Path,

@@ -3,10 +3,10 @@
 //! [`World::start`] starts in parallel what does not depend on each other, and waits by asking:
 //!
 //! ```text
-//! etcd ─ API server ┬ kinds of the gateway ─ Contour ─ Gateway programmed ─┐
-//!                   ├ controllers, scheduler, kubelet ─ accounts, nodes ───┤
-//!                   └ Flux (Argo CD) ──────────────────────────────────────┼─ up
-//! Envoy, Prometheus, Alertmanager, receiver, Gitea ────────────────────────┘
+//! etcd ─ API server ┬ kinds of the gateway ─ Contour ─ Gateway, Envoy ─┐
+//!                   ├ controllers, scheduler, kubelet ─ accounts, nodes ┤
+//!                   └ Flux (Argo CD) ───────────────────────────────────┼─ up
+//! Prometheus, Alertmanager, receiver, Gitea ────────────────────────────┘
 //! ```
 
 mod access;

@@ -67,6 +67,7 @@ struct Cluster {
     scheduler: Server,
     kubelet: Kubelet,
     contour: Server,
+    envoy: Server,
     flux: Flux,
     argocd: Option<ArgoCd>,
 }
@@ -76,7 +77,6 @@ struct Beside {
     prometheus: Server,
     alertmanager: Server,
     receiver: Receiver,
-    envoy: Server,
     forge: Forge,
 }
 
@@ -111,7 +111,7 @@ pub(super) async fn start(
         prometheus: beside.prometheus,
         alertmanager: beside.alertmanager,
         receiver: beside.receiver,
-        envoy: beside.envoy,
+        envoy: cluster.envoy,
         contour: cluster.contour,
         scheduler: cluster.scheduler,
         controller_manager: cluster.controller_manager,
@@ -148,22 +148,24 @@ impl Start<'_> {
             let argocd = ArgoCd::start(components, self.kube.clone(), admin, data, logs);
             self.clock.time("Argo CD", argocd).await.map(Some)
         };
-        let ((), kubelet, contour, flux, argocd) =
+        let ((), kubelet, (contour, envoy), flux, argocd) =
             futures::try_join!(accounts, kubelet, self.gateway(), flux, argocd)?;
-        Ok(Cluster { controller_manager, scheduler, kubelet, contour, flux, argocd })
+        Ok(Cluster { controller_manager, scheduler, kubelet, contour, envoy, flux, argocd })
     }
 
-    async fn gateway(&self) -> Result<Server> {
-        let Folders { configs, logs, .. } = self.folders;
+    async fn gateway(&self) -> Result<(Server, Server)> {
+        let Folders { configs, data, logs, .. } = self.folders;
         self.clock.time("kinds", gateway::define(self.components, self.kube)).await?;
         let contour = gateway::contour(self.components, self.identities, configs, logs)?;
         gateway::create(self.kube).await?;
-        let programmed = async {
-            contour.ready().await?;
-            gateway::programmed(self.kube).await
-        };
-        self.clock.time("Contour", programmed).await?;
-        Ok(contour)
+        self.clock.time("Contour", contour.ready()).await?;
+        // Started before Contour, it would wait for its own next attempt to connect.
+        let envoy = gateway::envoy(self.components, configs, data, logs).await?;
+        futures::try_join!(
+            self.clock.time("Gateway", gateway::programmed(self.kube)),
+            self.clock.time("Envoy", envoy.ready()),
+        )?;
+        Ok((contour, envoy))
     }
 
     /// Pods of the test application are this very executable.
@@ -186,18 +188,12 @@ impl Start<'_> {
         let receiver = Receiver::start((Ipv4Addr::LOCALHOST, ports::RECEIVER).into()).await?;
         let prometheus = monitoring::prometheus(components, self.identities, configs, data, logs)?;
         let alertmanager = monitoring::alertmanager(components, configs, data, logs)?;
-        let envoy = async {
-            let envoy = gateway::envoy(components, configs, data, logs).await?;
-            envoy.ready().await?;
-            Ok(envoy)
-        };
-        let (envoy, forge, (), ()) = futures::try_join!(
-            self.clock.time("Envoy", envoy),
+        let (forge, (), ()) = futures::try_join!(
             self.clock.time("forge", Forge::start(components, data, logs)),
             self.clock.time("Prometheus", prometheus.ready()),
             self.clock.time("Alertmanager", alertmanager.ready()),
         )?;
-        Ok(Beside { prometheus, alertmanager, receiver, envoy, forge })
+        Ok(Beside { prometheus, alertmanager, receiver, forge })
     }
 }
 

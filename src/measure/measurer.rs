@@ -1,0 +1,158 @@
+//! Asks, and remembers what was answered.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use tidegate_api::MetricSourceSpec;
+use tidegate_engine::SamplesWanted;
+use tidegate_engine::judge::{Context, Samples, Series};
+use tokio::time::Instant;
+
+use super::arms::{Arms, groups};
+use super::ledger::Pace;
+use super::link::{AskError, Link};
+use super::source::{Settings, Source};
+use super::trial::{Look, Trial};
+use crate::resolve::{Query, Resolved};
+
+/// Rounds of questions in one look: a trial's past is read in parts.
+const ROUNDS: usize = 32;
+
+/// Gathers samples, and keeps between looks what was read.
+#[derive(Default)]
+pub struct Measurer {
+    /// By name of the source.
+    links: Mutex<BTreeMap<String, Arc<Link>>>,
+    /// By name of the Rollout.
+    trials: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<Option<Trial>>>>>,
+}
+
+impl Measurer {
+    /// With nothing remembered.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Both arms' samples since the evidence began, and what the judge must know beside them.
+    /// Takes no longer than the source's timeout; what is not answered by then is `Unavailable`.
+    pub async fn gather(
+        &self,
+        resolved: &Resolved,
+        source: &Source<'_>,
+        arms: &Arms<'_>,
+        wanted: &SamplesWanted,
+        now: DateTime<Utc>,
+    ) -> (Samples, Context) {
+        let context = Context { now, share: wanted.share, plan_time: resolved.plan.time() };
+        let settings = Settings::of(source.spec);
+        let link = match self.link(source, &settings) {
+            Ok(link) => link,
+            Err(error) => return (unavailable(resolved, source, wanted, &error), context),
+        };
+        let scrape = chrono::TimeDelta::seconds(settings.scrape);
+        let window = resolved.plan.analysis.window;
+        let look = Look {
+            arms,
+            settings: &settings,
+            pace: Pace { since: wanted.since, window, scrape },
+            now,
+            until: (now - settings.delay).timestamp(),
+        };
+        let remembered = self.remembered(&resolved.plan.rollout);
+        let mut remembered = remembered.lock().await;
+        let is_same = |trial: &Trial| trial.is_for(source.name, wanted.since, &resolved.queries);
+        if !remembered.as_ref().is_some_and(is_same) {
+            *remembered = None;
+        }
+        let trial = remembered
+            .get_or_insert_with(|| Trial::new(source.name, wanted.since, &resolved.queries));
+        ask(trial, &look, &link).await;
+        (trial.samples(&look), context)
+    }
+
+    /// A Rollout is gone, and all that was read for it.
+    pub fn forget(&self, rollout: &str) {
+        self.trials().remove(rollout);
+    }
+
+    fn link(&self, source: &Source<'_>, settings: &Settings) -> Result<Arc<Link>, AskError> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = links.get(source.name).filter(|link| link.is_for(source)) {
+            return Ok(link.clone());
+        }
+        let link = Arc::new(Link::new(source, settings)?);
+        links.insert(source.name.to_owned(), link.clone());
+        Ok(link)
+    }
+
+    fn remembered(&self, rollout: &str) -> Arc<tokio::sync::Mutex<Option<Trial>>> {
+        self.trials().entry(rollout.to_owned()).or_default().clone()
+    }
+
+    fn trials(&self) -> MutexGuard<'_, BTreeMap<String, Arc<tokio::sync::Mutex<Option<Trial>>>>> {
+        self.trials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Measurer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Measurer").finish_non_exhaustive()
+    }
+}
+
+/// Asks until all is read, or the time is up. What was read by then is kept.
+async fn ask(trial: &mut Trial, look: &Look<'_>, link: &Link) {
+    let begin = Instant::now();
+    let deadline = begin + look.settings.timeout;
+    trial.begin(look);
+    for round in 0..ROUNDS {
+        // Another part could not be had in what is left: the next look goes on with it.
+        if round > 0 && begin.elapsed() * 2 > look.settings.timeout {
+            return;
+        }
+        let questions = trial.questions(look);
+        if questions.is_empty() {
+            return;
+        }
+        let answers = link.ask(questions, deadline).await;
+        trial.take(look, &answers);
+    }
+}
+
+fn unavailable(
+    resolved: &Resolved,
+    source: &Source<'_>,
+    wanted: &SamplesWanted,
+    error: &AskError,
+) -> Samples {
+    let mut samples = Samples::empty(wanted.since);
+    for criterion in &resolved.plan.analysis.criteria {
+        let message = format!("metric source {} {error}", source.name);
+        samples.series.insert(criterion.name.clone(), Series::Unavailable { message });
+    }
+    samples
+}
+
+/// What is asked of a source for one look, for the record: a line for each query.
+pub fn queries(resolved: &Resolved, spec: &MetricSourceSpec, arms: &Arms<'_>) -> Vec<String> {
+    let settings = Settings::of(spec);
+    let mut pods = arms.stable_names();
+    pods.extend(arms.canary_names());
+    let mut lines = Vec::new();
+    for (name, query) in &resolved.queries {
+        match query {
+            Query::Counters(query) => {
+                for group in groups(query, arms, &settings, &pods) {
+                    let texts = [group.texts.total, group.texts.second];
+                    lines.extend(texts.map(|text| format!("{name}: {text}")));
+                }
+            }
+            Query::Scalar(query) => {
+                let text = query.text(&arms.canary_names(), arms.canary_service);
+                lines.push(format!("{name}: {text}"));
+            }
+        }
+    }
+    lines
+}

@@ -1,0 +1,102 @@
+//! What can stop a turn, by the part of it that was stopped.
+
+use crate::act::ActError;
+use crate::kubernetes::ClusterError;
+use crate::observe::ObserveError;
+
+/// A part of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Reading the Rollout, its references and its objects.
+    Resolve,
+    /// Reading the world.
+    Observe,
+    /// Writing the state.
+    Record,
+    /// Carrying effects out.
+    Act,
+    /// Telling people.
+    Tell,
+}
+
+impl Part {
+    /// For counters.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Observe => "observe",
+            Self::Record => "record",
+            Self::Act => "act",
+            Self::Tell => "tell",
+        }
+    }
+
+    /// For `map_err`.
+    pub(super) fn cluster(self) -> impl FnOnce(ClusterError) -> TurnError {
+        move |error| TurnError { part: self, why: Why::Cluster(error) }
+    }
+}
+
+/// A turn that was stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("{} failed", part.as_str())]
+pub(super) struct TurnError {
+    /// Where.
+    pub(super) part: Part,
+    /// Why.
+    #[source]
+    pub(super) why: Why,
+}
+
+/// Why a turn was stopped.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Why {
+    /// The API server.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The world cannot be told.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// An effect failed.
+    #[error("{effect}")]
+    Act {
+        /// Which.
+        effect: String,
+        /// Why.
+        #[source]
+        source: ActError,
+    },
+    /// Another process leads.
+    #[error("this process does not lead any more")]
+    NotLeading,
+}
+
+impl TurnError {
+    pub(super) fn observe(error: ObserveError) -> Self {
+        Self { part: Part::Observe, why: Why::Observe(error) }
+    }
+
+    /// Somebody was faster: again from the start.
+    pub(super) fn is_conflict(&self) -> bool {
+        match &self.why {
+            Why::Cluster(error) | Why::Observe(ObserveError::Cluster(error)) => error.is_conflict(),
+            Why::Act { source, .. } => source.is_conflict(),
+            Why::Observe(_) | Why::NotLeading => false,
+        }
+    }
+
+    /// For counters: one word.
+    pub(super) const fn label(&self) -> &'static str {
+        match &self.why {
+            Why::Cluster(error) | Why::Observe(ObserveError::Cluster(error)) => error.label(),
+            Why::Observe(_) => "unreadable",
+            Why::Act { source, .. } => source.label(),
+            Why::NotLeading => "not_leading",
+        }
+    }
+
+    /// The error and its causes in one line.
+    pub(super) fn chain(&self) -> String {
+        super::reconcile::chain(&self.why)
+    }
+}

@@ -1,0 +1,99 @@
+//! Samples to a verdict, for one turn.
+
+use chrono::{DateTime, Utc};
+use tidegate_api::MetricSourceSpec;
+use tidegate_engine::judge::{Context, Samples, Series, Verdict, judge};
+use tidegate_engine::{Questions, SamplesWanted};
+
+use super::reconcile::{Followed, chain};
+use super::secrets::SecretError;
+use super::turns::{Measured, Turns};
+use crate::measure::{self, Arms, Basic, Credentials, Source};
+use crate::observe::Seen;
+use crate::resolve::Resolved;
+
+impl Measured {
+    /// Nothing was to be judged.
+    pub(super) fn nothing() -> Self {
+        let verdict = Verdict::NeedMoreData { eta: None, metric: String::new() };
+        Self { verdict, judgement: None, queries: Vec::new() }
+    }
+}
+
+impl Turns {
+    /// What the judge makes of both arms' samples. Nothing that goes wrong here is an error of the
+    /// turn: what could not be had is a verdict of its own, and traffic goes home without metrics.
+    pub(super) async fn measure(
+        &self,
+        followed: &Followed,
+        seen: &Seen,
+        asked: &Questions,
+        now: DateTime<Utc>,
+    ) -> Measured {
+        let Some(wanted) = &asked.samples else { return Measured::nothing() };
+        let resolved = &followed.resolved;
+        let arms = Arms::of(&followed.target, seen);
+        let found = self.source(&followed.target.namespace, &resolved.source).await;
+        let (samples, context, queries) = match found {
+            Ok((spec, credentials)) => {
+                let name = resolved.source.as_str();
+                let source = Source { name, spec: &spec, credentials: &credentials };
+                let gathered = self.measurer.gather(resolved, &source, &arms, wanted, now).await;
+                (gathered.0, gathered.1, measure::queries(resolved, &spec, &arms))
+            }
+            Err(message) => {
+                let share = wanted.share;
+                let context = Context { now, share, plan_time: resolved.plan.time() };
+                (unavailable(resolved, wanted, &message), context, Vec::new())
+            }
+        };
+        let judgement = judge(&resolved.plan.analysis, &samples, &context);
+        let verdict = judgement.verdict.clone();
+        Measured { verdict, judgement: Some(judgement), queries }
+    }
+
+    /// The metric source and what it takes to be let in, or why it cannot be asked.
+    async fn source(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(MetricSourceSpec, Credentials), String> {
+        let referred = self.references.of(namespace).await.map_err(|error| chain(&error))?;
+        let Some(source) = referred.source(name) else {
+            return Err(format!("there is no MetricSource {name}"));
+        };
+        let credentials = self.credentials(&source.spec).await.map_err(|error| chain(&error))?;
+        Ok((source.spec.clone(), credentials))
+    }
+
+    async fn credentials(&self, spec: &MetricSourceSpec) -> Result<Credentials, SecretError> {
+        use secrecy::ExposeSecret as _;
+        let mut credentials = Credentials::default();
+        if let Some(at) = &spec.bearer_token {
+            let secret = self.secrets.get(at.name.as_str()).await?;
+            credentials.bearer = Some(secret.text(&at.key)?);
+        }
+        if let Some(name) = &spec.basic_auth {
+            let secret = self.secrets.get(name.as_str()).await?;
+            let username = secret.text("username")?.expose_secret().to_owned();
+            credentials.basic = Some(Basic { username, password: secret.text("password")? });
+        }
+        if let Some(at) = &spec.certificate_authority {
+            let secret = self.secrets.get(at.name.as_str()).await?;
+            // Certificates are public.
+            let pem = secret.text(&at.key)?.expose_secret().to_owned();
+            credentials.certificate_authority = Some(pem);
+        }
+        Ok(credentials)
+    }
+}
+
+/// No data, and why.
+fn unavailable(resolved: &Resolved, wanted: &SamplesWanted, message: &str) -> Samples {
+    let mut samples = Samples::empty(wanted.since);
+    for criterion in &resolved.plan.analysis.criteria {
+        let series = Series::Unavailable { message: message.to_owned() };
+        samples.series.insert(criterion.name.clone(), series);
+    }
+    samples
+}

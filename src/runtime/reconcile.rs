@@ -1,0 +1,263 @@
+//! One turn of one Rollout.
+//!
+//! ```text
+//!  resolve ─▶ questions ─▶ observe ─▶ decide ─▶ record ─▶ act
+//! ```
+//! The state is read first, then the world: facts are never older than the state they are compared
+//! with. What was decided is recorded before it is done, with the version it was decided on: who
+//! was slower stops at the record, and begins anew.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tidegate_api::{FINALIZER, Rollout};
+use tidegate_engine::observed::Observed;
+use tidegate_engine::plan::Mode;
+use tidegate_engine::state::{Stage, State};
+use tidegate_engine::{Decision, Wake, decide, questions};
+use tokio::time::Instant;
+
+use super::Key;
+use super::error::{Part, TurnError};
+use super::queue::Next;
+use super::status::{self, INVALID_SPEC, Told, UNREADABLE_STATE};
+use super::turns::{Measured, Turns};
+use crate::kubernetes::{Target, json as read};
+use crate::observe::{self, Problem, TargetFault};
+use crate::resolve::{self, Resolved};
+
+/// While traffic goes home, and after a step, the world is looked at again this soon.
+const SOON: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// A Rollout that can be followed: what it asks for, and which objects are its own.
+pub(super) struct Followed {
+    pub(super) resolved: Resolved,
+    pub(super) target: Target,
+    /// It goes on with what it was before; the spec of today is wrong in this way.
+    pub(super) wrong: Option<String>,
+}
+
+impl Turns {
+    /// One turn; says when the next one is due.
+    pub async fn turn(&self, key: &Key) -> Next {
+        let start = Instant::now();
+        // Boxed: all of a turn's requests in one future would fill a thread's stack.
+        let (next, result) = match Box::pin(self.reconcile(key)).await {
+            Ok(next) => (next, "done"),
+            Err(error) if error.is_conflict() => {
+                (Next::Again { urgent: self.is_urgent(key) }, "conflict")
+            }
+            Err(error) => {
+                self.metrics.error(error.part.as_str(), error.label());
+                tracing::warn!(rollout = %key, error = error.chain(), "a turn failed");
+                (Next::Failed { urgent: self.is_urgent(key) }, "failed")
+            }
+        };
+        self.metrics.turn(result, start.elapsed());
+        next
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Next, TurnError> {
+        let Some(live) = self.live(key).await? else { return self.release_orphans(key).await };
+        let state = match status::read_state(&live) {
+            Ok(state) => state,
+            Err(error) => return self.stall(key, &live, UNREADABLE_STATE, &chain(&error)).await,
+        };
+        if read::is_deleted(&live) {
+            return self.leave(key, &live, &state).await;
+        }
+        let followed = match self.resolve(key, &live, &state).await? {
+            Ok(followed) => followed,
+            Err(wrong) => return self.stall(key, &live, wrong.reason, &wrong.message).await,
+        };
+        let now = Utc::now();
+        let asked = questions(&followed.resolved.plan, &state, now);
+        let (seen, measured) = self.observe(key, &live, &followed, &state, &asked, now).await?;
+        let decision = decide(&followed.resolved.plan, &state, &seen, now);
+        let live = self.record(key, &live, &followed, &seen, &decision, &measured, now).await?;
+        self.tell(key, &live, &followed, &state, &decision, &measured, now).await;
+        self.act(key, &live, &followed, &decision).await?;
+        Ok(next_look(&decision, decision.next != state, now))
+    }
+
+    /// What the Rollout asks for, and the objects it asks it of.
+    async fn resolve(
+        &self,
+        key: &Key,
+        live: &Value,
+        state: &State,
+    ) -> Result<Result<Followed, Wrong>, TurnError> {
+        let rollout = match rollout_of(live) {
+            Ok(rollout) => rollout,
+            Err(error) => return Ok(self.as_before(key, state, Wrong::spec(chain(&error)))),
+        };
+        let referred = self.references.of(&key.namespace).await.map_err(Part::Resolve.cluster())?;
+        let survey = observe::survey(&self.cluster, &rollout).await;
+        let survey = survey.map_err(Part::Resolve.cluster())?;
+        let references = referred.references(survey.routes_found(&rollout));
+        let resolved = match resolve::resolve(&rollout, &references) {
+            Ok(resolved) => resolved,
+            Err(faults) => {
+                let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                return Ok(self.as_before(key, state, Wrong::spec(faults.join("; "))));
+            }
+        };
+        let followed = match survey.target(&rollout, &resolved) {
+            Ok(target) => Followed { resolved, target, wrong: None },
+            Err(TargetFault::Cluster(error)) => return Err(Part::Resolve.cluster()(error)),
+            // A trial goes on, or home, with what there is; that a Deployment is gone is a fact
+            // that the engine knows what to do about.
+            Err(TargetFault::Unfit(unfit)) => {
+                let missing = |problem: &Problem| *problem == Problem::WorkloadMissing;
+                if state.trial.is_none() && !unfit.faults.iter().all(|(what, _)| missing(what)) {
+                    let reason =
+                        unfit.faults.first().map_or(INVALID_SPEC, |(what, _)| what.as_str());
+                    return Ok(Err(Wrong { reason, message: unfit.to_string() }));
+                }
+                Followed { resolved, target: unfit.target, wrong: None }
+            }
+        };
+        self.remember(key, &followed);
+        Ok(Ok(followed))
+    }
+
+    /// A trial whose spec became wrong goes on with the one it had: the canary may have traffic.
+    fn as_before(&self, key: &Key, state: &State, wrong: Wrong) -> Result<Followed, Wrong> {
+        let before = state.trial.as_ref().and_then(|_| self.remembered(key));
+        match before {
+            Some((resolved, target)) => {
+                Ok(Followed { resolved, target, wrong: Some(wrong.message) })
+            }
+            None => Err(wrong),
+        }
+    }
+
+    /// Facts, and what the judge makes of the samples.
+    async fn observe(
+        &self,
+        key: &Key,
+        live: &Value,
+        followed: &Followed,
+        state: &State,
+        asked: &tidegate_engine::Questions,
+        now: DateTime<Utc>,
+    ) -> Result<(Observed, Measured), TurnError> {
+        let seen = observe::look(&self.cluster, &followed.target, asked, state, now).await;
+        let seen = seen.map_err(TurnError::observe)?;
+        let measured = self.measure(followed, &seen, asked, now).await;
+        Ok((self.observed(key, live, state, asked, seen, &measured), measured))
+    }
+
+    /// The status, whole or not at all; the finalizer before it, where something is about to be
+    /// held. Answers the Rollout as it stands then.
+    #[expect(clippy::too_many_arguments, reason = "all that a status is made of")]
+    async fn record(
+        &self,
+        key: &Key,
+        live: &Value,
+        followed: &Followed,
+        seen: &Observed,
+        decision: &Decision,
+        measured: &Measured,
+        now: DateTime<Utc>,
+    ) -> Result<Value, TurnError> {
+        self.may_write(Part::Record)?;
+        let plan = &followed.resolved.plan;
+        let mut live = live.clone();
+        if holds(&decision.next, plan.mode) && !has_finalizer(&live) {
+            live = self.put_finalizer(key, &live, true).await?;
+        }
+        let told = Told {
+            plan,
+            seen,
+            decision,
+            judgement: measured.judgement.as_ref(),
+            gate: self.gate,
+            generation: read::number(&live, "/metadata/generation"),
+            wrong: followed.wrong.as_deref(),
+            trouble: self.trouble(key),
+        };
+        let new = status::whole(&told, &live["status"], now);
+        self.metrics.phase(key, decision.next.phase());
+        self.write_status(key, &live, &new).await
+    }
+
+    /// Effects in order; one that fails stops those that rest on it, and those are all but Git
+    /// and people.
+    async fn act(
+        &self,
+        key: &Key,
+        live: &Value,
+        followed: &Followed,
+        decision: &Decision,
+    ) -> Result<(), TurnError> {
+        let done = self.carry_out(key, live, followed, &decision.effects, &decision.next).await;
+        let done = match done {
+            Ok(()) => self.keep_claim(key, live, followed, &decision.next).await,
+            failed => failed,
+        };
+        self.set_trouble(key, done.as_ref().err().map(TurnError::chain));
+        done
+    }
+}
+
+/// Why a Rollout cannot be followed.
+pub(super) struct Wrong {
+    reason: &'static str,
+    message: String,
+}
+
+impl Wrong {
+    fn spec(message: String) -> Self {
+        Self { reason: INVALID_SPEC, message }
+    }
+}
+
+/// The Rollout without its status: what a newer version wrote there must not matter here.
+pub(super) fn rollout_of(live: &Value) -> Result<Rollout, serde_json::Error> {
+    let mut object = live.clone();
+    if let Some(object) = object.as_object_mut() {
+        object.remove("status");
+    }
+    serde_json::from_value(object)
+}
+
+pub(super) fn has_finalizer(live: &Value) -> bool {
+    read::list(live, "/metadata/finalizers").iter().any(|name| name == FINALIZER)
+}
+
+/// The Deployment, or more, is ours to set free.
+fn holds(next: &State, mode: Mode) -> bool {
+    match &next.trial {
+        Some(trial) => !matches!(trial.stage, Stage::Watching { .. }),
+        None => mode == Mode::Enforce && next.stable.is_some(),
+    }
+}
+
+/// Traffic is on its way home.
+pub(super) fn is_urgent(state: &State) -> bool {
+    matches!(state.trial.as_ref().map(|trial| &trial.stage), Some(Stage::Aborting { .. }))
+}
+
+/// After a step the world is looked at again soon: it may be there already, where the next one
+/// leads.
+fn next_look(decision: &Decision, stepped: bool, now: DateTime<Utc>) -> Next {
+    let urgent = is_urgent(&decision.next);
+    match decision.wake {
+        Wake::OnChange => Next::OnChange,
+        Wake::At(at) => {
+            let wait = (at - now).to_std().unwrap_or_default();
+            let wait = if urgent || stepped { wait.min(SOON) } else { wait };
+            Next::After { wait, urgent }
+        }
+    }
+}
+
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,105 @@
+//! What a person asks for, in an annotation of the Rollout.
+//!
+//! `tidegate.dev/request: promote`, or with who and a token of its own as JSON:
+//! `{"what": "abort", "hold": true, "who": "ann", "token": "7f3a"}`. A word alone is a new request
+//! each time it is written: the API server notes when that was.
+
+use serde::Deserialize;
+use serde_json::Value;
+use tidegate_api::REQUEST_ANNOTATION;
+use tidegate_engine::observed::{Ask, What};
+
+use super::status::shorten;
+use crate::kubernetes::json as read;
+
+#[derive(Deserialize)]
+struct Request {
+    what: String,
+    #[serde(default)]
+    hold: bool,
+    #[serde(default)]
+    who: Option<String>,
+    #[serde(default)]
+    token: Option<String>,
+}
+
+/// What somebody asks for. `None`: nothing, or nothing that can be read.
+pub(super) fn ask(rollout: &Value) -> Option<Ask> {
+    let text = read::annotation(rollout, REQUEST_ANNOTATION)?.trim();
+    let request = serde_json::from_str(text).unwrap_or_else(|_| Request {
+        what: text.to_owned(),
+        hold: false,
+        who: None,
+        token: None,
+    });
+    let what = match (request.what.as_str(), request.hold) {
+        ("pause", _) => What::Pause,
+        ("resume", _) => What::Resume,
+        ("promote", _) => What::Promote,
+        ("promote-full", _) => What::PromoteFull,
+        ("abort", hold) => What::Abort { hold },
+        ("abort-hold", _) => What::Abort { hold: true },
+        ("retry", _) => What::Retry,
+        _ => return None,
+    };
+    let (writer, at) = written(rollout);
+    let token = request.token.unwrap_or_else(|| format!("{text}@{at}"));
+    let who = request.who.unwrap_or(writer);
+    Some(Ask { token: shorten(&token, 200), who: shorten(&who.replace('\n', " "), 100), what })
+}
+
+/// Who wrote the annotation last, and when.
+fn written(rollout: &Value) -> (String, String) {
+    let key = format!("f:{REQUEST_ANNOTATION}");
+    let owns = |entry: &&Value| {
+        entry
+            .pointer("/fieldsV1/f:metadata/f:annotations")
+            .is_some_and(|fields| fields.get(&key).is_some())
+    };
+    let entries = read::list(rollout, "/metadata/managedFields").iter().filter(owns);
+    let newest = entries.max_by_key(|entry| read::text(entry, "/time").unwrap_or_default());
+    let part = |pointer: &str| {
+        newest.and_then(|entry| read::text(entry, pointer)).unwrap_or_default().to_owned()
+    };
+    let (manager, time) = (part("/manager"), part("/time"));
+    (if manager.is_empty() { "somebody".to_owned() } else { manager }, time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn rollout(text: &str, time: &str) -> Value {
+        json!({"metadata": {"annotations": {REQUEST_ANNOTATION: text}, "managedFields": [
+            {"manager": "flux", "time": "2030-01-01T00:00:00Z", "fieldsV1": {"f:spec": {}}},
+            {"manager": "kubectl-annotate", "time": time, "fieldsV1":
+                {"f:metadata": {"f:annotations": {"f:tidegate.dev/request": {}}}}}]}})
+    }
+
+    #[test]
+    fn a_word_is_a_new_request_each_time_it_is_written() {
+        let first = ask(&rollout("abort", "2026-01-01T00:00:00Z")).unwrap();
+        assert_eq!(first.what, What::Abort { hold: false });
+        assert_eq!(first.who, "kubectl-annotate");
+        assert_eq!(Some(&first), ask(&rollout("abort", "2026-01-01T00:00:00Z")).as_ref());
+        let second = ask(&rollout("abort", "2026-01-01T00:00:01Z")).unwrap();
+        assert_ne!(first.token, second.token);
+    }
+
+    #[test]
+    fn a_request_may_say_who_and_which_it_is() {
+        let text = r#"{"what": "abort", "hold": true, "who": "ann\nx", "token": "7f3a"}"#;
+        let asked = ask(&rollout(text, "2026-01-01T00:00:00Z")).unwrap();
+        let what = What::Abort { hold: true };
+        assert_eq!(asked, Ask { token: "7f3a".to_owned(), who: "ann x".to_owned(), what });
+    }
+
+    #[test]
+    fn what_cannot_be_read_asks_for_nothing() {
+        for text in ["", "destroy", "{\"what\": 1}", "Promote"] {
+            assert_eq!(ask(&rollout(text, "")), None, "{text}");
+        }
+        assert_eq!(ask(&json!({})), None);
+    }
+}

@@ -1,0 +1,482 @@
+//! What is written into `.status`, and read back from it. Pure.
+//!
+//! The state of the engine is kept as JSON without nulls: an absent field and an empty one are the
+//! same, whatever the API server makes of them.
+
+use chrono::{DateTime, Utc};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Map, Value};
+use tidegate_api::{
+    Condition, ConditionType, GateKind, MetricStatus, Phase, RevisionStatus, RolloutStatus,
+    VerdictWord, WouldRevert,
+};
+use tidegate_engine::Decision;
+use tidegate_engine::judge::Judgement;
+use tidegate_engine::observed::{Deployed, Observed};
+use tidegate_engine::plan::Plan;
+use tidegate_engine::reason::Reason;
+use tidegate_engine::report::{self, ConditionStatus, Report};
+use tidegate_engine::state::{self, Origin, Outcome, Stage, State};
+
+/// The condition's reason while the spec cannot be followed.
+pub const INVALID_SPEC: &str = "InvalidSpec";
+/// The condition's reason while `.status.state` cannot be read.
+pub const UNREADABLE_STATE: &str = "UnreadableState";
+
+/// Longest message of a condition, in characters: many faults are cut off.
+const LONGEST: usize = 4000;
+/// Longest line of one metric, in characters.
+const LONGEST_METRIC: usize = 512;
+/// Metrics that are listed.
+const METRICS: usize = 32;
+
+/// The controller's memory cannot be read. It is never begun anew: what is held would be lost.
+#[derive(Debug, thiserror::Error)]
+#[error("status.state cannot be read")]
+pub struct UnreadableState(#[from] serde_json::Error);
+
+/// The state that a Rollout's status holds; a new Rollout's is empty.
+pub fn read_state(rollout: &Value) -> Result<State, UnreadableState> {
+    match rollout.pointer("/status/state") {
+        None | Some(Value::Null) => Ok(State::default()),
+        Some(state) => Ok(serde_json::from_value(state.clone())?),
+    }
+}
+
+/// What a turn came to, as far as the status tells it.
+pub(super) struct Told<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) seen: &'a Observed,
+    pub(super) decision: &'a Decision,
+    /// `None`: nothing was to be judged.
+    pub(super) judgement: Option<&'a Judgement>,
+    pub(super) gate: Option<GateKind>,
+    /// The generation of the spec that the plan is from.
+    pub(super) generation: Option<i64>,
+    /// The spec of today is wrong in this way; the trial goes on with the one before.
+    pub(super) wrong: Option<&'a str>,
+    /// The effect that failed last, and why.
+    pub(super) trouble: Option<String>,
+}
+
+/// The whole status after a turn. `before`: what stands there; times of conditions that did not
+/// change are kept.
+pub(super) fn whole(told: &Told<'_>, before: &Value, now: DateTime<Utc>) -> Value {
+    let Told { decision, generation, .. } = *told;
+    let report = with_trouble(report::report(told.plan, told.seen, decision), told);
+    let next = &decision.next;
+    let old = Old::of(before);
+    let status = RolloutStatus {
+        observed_generation: generation,
+        conditions: conditions(told, &report, &old, now),
+        phase: Some(phase(next.phase())),
+        step: report.step.clone(),
+        weight: report.weight,
+        verdict: report.verdict.map(verdict),
+        revision: column(next),
+        message: Some(report.message.clone()),
+        stable: next.stable.as_ref().map(|stable| RevisionStatus {
+            revision: stable.revision.to_string(),
+            git: stable.git.as_ref().map(ToString::to_string),
+        }),
+        canary: next.trial.as_ref().map(|trial| RevisionStatus {
+            revision: trial.canary.to_string(),
+            git: bad_of(&trial.origin),
+        }),
+        trial: next.trial.as_ref().map(|trial| trial.id.to_string()),
+        metrics: metrics(told, &old),
+        would_revert: would_revert(told, &old),
+        gate: told.gate,
+        state: serde_json::to_value(next).ok(),
+    };
+    without_nulls(serde_json::to_value(status).unwrap_or_default())
+}
+
+/// What fails is said where people look first.
+fn with_trouble(mut report: Report, told: &Told<'_>) -> Report {
+    if let Some(trouble) = &told.trouble {
+        report.message = shorten(&format!("{}; {trouble}", report.message), 1000);
+        let progressing =
+            |found: &&mut report::Condition| found.kind == report::ConditionKind::Progressing;
+        if let Some(condition) = report.conditions.iter_mut().find(progressing) {
+            condition.message = shorten(&format!("{}; {trouble}", condition.message), LONGEST);
+        }
+    }
+    report
+}
+
+/// The status while the Rollout is being deleted: the state goes on, the rest stays.
+pub(super) fn leaving(before: &Value, next: &State) -> Value {
+    let mut status = before.clone();
+    if !status.is_object() {
+        status = Value::Object(Map::new());
+    }
+    status["state"] = serde_json::to_value(next).unwrap_or_default();
+    status["phase"] = serde_json::to_value(phase(next.phase())).unwrap_or_default();
+    status["message"] = "the Rollout is being deleted: its workload is set free".into();
+    without_nulls(status)
+}
+
+/// The status of a Rollout that cannot be followed: everything stays, Stalled says why.
+pub(super) fn stalled(
+    before: &Value,
+    generation: Option<i64>,
+    reason: &str,
+    message: &str,
+    now: DateTime<Utc>,
+) -> Value {
+    let old = Old::of(before);
+    let mut status = before.clone();
+    if !status.is_object() {
+        status = Value::Object(Map::new());
+    }
+    let mut list = old.conditions.clone();
+    for (kind, holds) in [(ConditionType::Stalled, "True"), (ConditionType::Progressing, "False")] {
+        let new = condition(kind, holds, reason, message, generation);
+        put(&mut list, settle(new, &old, now));
+    }
+    status["conditions"] = Value::Array(list);
+    status["message"] = Value::String(shorten(message, 1000));
+    if status.get("state").is_none() {
+        // Empty is what it is, and the schema wants it to be there.
+        status["state"] = Value::Object(Map::new());
+    }
+    if let Some(generation) = generation {
+        status["observedGeneration"] = generation.into();
+    }
+    without_nulls(status)
+}
+
+/// The merge patch that turns `old` into `new`. `None`: they are equal.
+pub(super) fn difference(old: &Value, new: &Value) -> Option<Value> {
+    let (Value::Object(before), Value::Object(after)) = (old, new) else {
+        return (old != new).then(|| new.clone());
+    };
+    let mut patch = Map::new();
+    for key in before.keys().filter(|key| !after.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in after {
+        match before.get(key) {
+            None => {
+                patch.insert(key.clone(), value.clone());
+            }
+            Some(old) => {
+                if let Some(change) = difference(old, value) {
+                    patch.insert(key.clone(), change);
+                }
+            }
+        }
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// Only words and numbers for people differ: such a write may wait a little.
+pub(super) fn is_only_words(old: &Value, new: &Value) -> bool {
+    let bare = |status: &Value| {
+        let mut status = status.clone();
+        if let Some(members) = status.as_object_mut() {
+            members.remove("message");
+            members.remove("metrics");
+        }
+        let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
+        for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
+            condition.remove("message");
+        }
+        status
+    };
+    bare(old) == bare(new)
+}
+
+/// What the status was, as far as it can be read.
+struct Old {
+    conditions: Vec<Value>,
+    metrics: Vec<MetricStatus>,
+    trial: Option<String>,
+    would_revert: Option<WouldRevert>,
+}
+
+impl Old {
+    fn of(status: &Value) -> Self {
+        let part = |key: &str| status.get(key).cloned().unwrap_or_default();
+        Self {
+            conditions: part("conditions").as_array().cloned().unwrap_or_default(),
+            metrics: serde_json::from_value(part("metrics")).unwrap_or_default(),
+            trial: part("trial").as_str().map(str::to_owned),
+            would_revert: serde_json::from_value(part("wouldRevert")).ok(),
+        }
+    }
+}
+
+fn conditions(told: &Told<'_>, report: &Report, old: &Old, now: DateTime<Utc>) -> Vec<Condition> {
+    let mut list: Vec<Value> = Vec::new();
+    for found in &report.conditions {
+        let holds = match found.status {
+            ConditionStatus::True => "True",
+            ConditionStatus::False => "False",
+            ConditionStatus::Unknown => "Unknown",
+        };
+        let kind = kind_of(found.kind);
+        let reason = found.reason.as_str();
+        let new = condition(kind, holds, reason, &found.message, told.generation);
+        list.push(settle(new, old, now));
+    }
+    let (holds, reason, message) = engine_waits(told);
+    let new = condition(ConditionType::EngineWaits, holds, reason, message, told.generation);
+    list.push(settle(new, old, now));
+    if let Some(wrong) = told.wrong {
+        let wrong = format!("the trial goes on with the spec before: {wrong}");
+        for (kind, holds) in
+            [(ConditionType::Stalled, "True"), (ConditionType::Progressing, "False")]
+        {
+            let new = condition(kind, holds, INVALID_SPEC, &wrong, told.generation);
+            put(&mut list, settle(new, old, now));
+        }
+    }
+    list.into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect()
+}
+
+/// The GitOps engine is in the middle of an apply, and what we hold keeps it there.
+fn engine_waits(told: &Told<'_>) -> (&'static str, &'static str, &'static str) {
+    let stage = told.decision.next.trial.as_ref().map(|trial| &trial.stage);
+    let held = matches!(stage, Some(Stage::Reverting { .. } | Stage::Aborted { .. }));
+    let deployed = told.seen.workload.as_ref().map(|work| &work.deployed);
+    if held && matches!(deployed, Some(Deployed::Git { applied: false, .. })) {
+        let message = "the engine waits for the held Deployment and applies nothing until then";
+        return ("True", Reason::Held.as_str(), message);
+    }
+    ("False", Reason::Stable.as_str(), "the engine does not wait for us")
+}
+
+fn condition(
+    kind: ConditionType,
+    holds: &str,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+) -> Condition {
+    Condition {
+        type_: kind.as_str().to_owned(),
+        status: holds.to_owned(),
+        reason: reason.to_owned(),
+        message: shorten(message, LONGEST),
+        observed_generation: generation,
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+    }
+}
+
+/// Gives a condition the time since when it is as it is.
+fn settle(mut new: Condition, old: &Old, now: DateTime<Utc>) -> Value {
+    let before = old.conditions.iter().find(|found| found["type"] == *new.type_);
+    let since = before.filter(|found| found["status"] == *new.status);
+    let kept = since
+        .and_then(|found| found["lastTransitionTime"].as_str())
+        .and_then(|text| text.parse::<Timestamp>().ok());
+    new.last_transition_time = Time(kept.unwrap_or_else(|| instant(now)));
+    serde_json::to_value(new).unwrap_or_default()
+}
+
+fn put(list: &mut Vec<Value>, new: Value) {
+    match list.iter_mut().find(|found| found["type"] == new["type"]) {
+        Some(found) => *found = new,
+        None => list.push(new),
+    }
+}
+
+/// Kubernetes' times have whole seconds.
+fn instant(now: DateTime<Utc>) -> Timestamp {
+    Timestamp::from_second(now.timestamp()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The commit that is on trial, else the one that runs.
+fn column(next: &State) -> Option<String> {
+    let bad = next.trial.as_ref().and_then(|trial| match &trial.origin {
+        Origin::Git { bad, .. } => Some(bad),
+        Origin::OutOfBand { .. } | Origin::Unknown => None,
+    });
+    let git = bad.or_else(|| next.stable.as_ref().and_then(|stable| stable.git.as_ref()));
+    git.map(|git| git.short().to_owned())
+}
+
+fn bad_of(origin: &Origin) -> Option<String> {
+    match origin {
+        Origin::Git { bad, .. } => Some(bad.to_string()),
+        Origin::OutOfBand { .. } | Origin::Unknown => None,
+    }
+}
+
+/// What the judge saw last stays until the trial is over.
+fn metrics(told: &Told<'_>, old: &Old) -> Vec<MetricStatus> {
+    let Some(trial) = &told.decision.next.trial else { return Vec::new() };
+    match told.judgement {
+        Some(judgement) => lines(judgement),
+        None if old.trial.as_deref() == Some(trial.id.as_str()) => old.metrics.clone(),
+        None => Vec::new(),
+    }
+}
+
+/// One line for each metric.
+pub(super) fn lines(judgement: &Judgement) -> Vec<MetricStatus> {
+    let all = judgement.metrics.iter().take(METRICS);
+    all.map(|view| MetricStatus {
+        name: view.name.clone(),
+        message: shorten(&view.text, LONGEST_METRIC),
+    })
+    .collect()
+}
+
+fn would_revert(told: &Told<'_>, old: &Old) -> Option<WouldRevert> {
+    let next = &told.decision.next;
+    let watched = |outcome: &Outcome| matches!(outcome, Outcome::Watched { would_abort: Some(_) });
+    if told.decision.reason == Reason::WouldAbort
+        && let (Some(trial), Some(git)) = (&next.trial, &told.plan.git)
+        && let Origin::Git { good, bad } = &trial.origin
+    {
+        let paths = serde_json::to_value(&git.paths).ok()?;
+        return Some(WouldRevert {
+            good: good.to_string(),
+            bad: bad.to_string(),
+            paths: serde_json::from_value(paths).ok()?,
+        });
+    }
+    let is_its = next.trial.is_none()
+        && next.last.as_ref().is_some_and(|ended| watched(&ended.outcome))
+        || next.trial.as_ref().is_some_and(|trial| old.trial.as_deref() == Some(trial.id.as_str()));
+    old.would_revert.clone().filter(|_| is_its)
+}
+
+/// Objects without the members that are null, all the way down.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => Value::Object(
+            members
+                .into_iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(key, value)| (key, without_nulls(value)))
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
+pub(super) fn shorten(text: &str, longest: usize) -> String {
+    if text.chars().count() <= longest {
+        return text.to_owned();
+    }
+    text.chars().take(longest.saturating_sub(1)).chain(std::iter::once('…')).collect()
+}
+
+const fn kind_of(kind: report::ConditionKind) -> ConditionType {
+    match kind {
+        report::ConditionKind::Ready => ConditionType::Ready,
+        report::ConditionKind::Progressing => ConditionType::Progressing,
+        report::ConditionKind::Stalled => ConditionType::Stalled,
+        report::ConditionKind::Synced => ConditionType::Synced,
+        report::ConditionKind::ChangesHeld => ConditionType::ChangesHeld,
+        report::ConditionKind::GateBypassed => ConditionType::GateBypassed,
+    }
+}
+
+const fn phase(phase: state::Phase) -> Phase {
+    match phase {
+        state::Phase::Idle => Phase::Idle,
+        state::Phase::Settling => Phase::Settling,
+        state::Phase::Starting => Phase::Starting,
+        state::Phase::Shifting => Phase::Shifting,
+        state::Phase::Baking => Phase::Baking,
+        state::Phase::Paused => Phase::Paused,
+        state::Phase::FastForward => Phase::FastForward,
+        state::Phase::Promoting => Phase::Promoting,
+        state::Phase::Aborting => Phase::Aborting,
+        state::Phase::Reverting => Phase::Reverting,
+        state::Phase::Restoring => Phase::Restoring,
+        state::Phase::Aborted => Phase::Aborted,
+        state::Phase::Watching => Phase::Watching,
+    }
+}
+
+const fn verdict(word: report::VerdictWord) -> VerdictWord {
+    match word {
+        report::VerdictWord::Pass => VerdictWord::Pass,
+        report::VerdictWord::Fail => VerdictWord::Fail,
+        report::VerdictWord::NeedMoreData => VerdictWord::NeedMoreData,
+        report::VerdictWord::Inconclusive => VerdictWord::Inconclusive,
+        report::VerdictWord::Error => VerdictWord::Error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_difference_carried_out_gives_the_new_value() {
+        fn merge(target: &mut Value, patch: &Value) {
+            let Some(patch) = patch.as_object() else {
+                *target = patch.clone();
+                return;
+            };
+            if !target.is_object() {
+                *target = json!({});
+            }
+            for (key, value) in patch {
+                if value.is_null() {
+                    target.as_object_mut().unwrap().remove(key);
+                } else {
+                    merge(&mut target[key], value);
+                }
+            }
+        }
+        let old = json!({"state": {"trial": {"stage": {"Baking": {"step": 1}}}}, "a": [1], "b": 2});
+        for new in [
+            json!({"state": {"trial": {"stage": {"Promoting": {"part": "Filling"}}}}, "a": [2]}),
+            json!({"state": {}, "c": {"d": {}}}),
+            json!({}),
+        ] {
+            let mut changed = old.clone();
+            merge(&mut changed, &difference(&old, &new).unwrap());
+            assert_eq!(changed, new);
+            assert_eq!(difference(&changed, &new), None);
+        }
+    }
+
+    #[test]
+    fn a_state_without_nulls_is_the_same_state() {
+        let state = json!({"stable": {"revision": "a1", "git": null}, "trial": null,
+            "outbox": [], "trials": 3});
+        let read = |state: &Value| read_state(&json!({"status": {"state": state}})).unwrap();
+        let written = without_nulls(serde_json::to_value(read(&state)).unwrap());
+        assert!(!written.to_string().contains("null"), "{written}");
+        assert_eq!(read(&written), read(&state));
+        assert_eq!(read_state(&json!({})).unwrap(), State::default());
+        assert!(read_state(&json!({"status": {"state": {"trials": "many"}}})).is_err());
+    }
+
+    #[test]
+    fn a_stalled_status_loses_nothing_and_keeps_its_times() {
+        let before = json!({"phase": "Baking", "state": {"trials": 1}, "conditions": [
+            {"type": "Ready", "status": "True", "reason": "Stable", "message": "serves",
+             "lastTransitionTime": "2026-01-01T00:00:00Z"},
+            {"type": "Stalled", "status": "False", "reason": "Stable", "message": "no",
+             "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let first = stalled(&before, Some(2), INVALID_SPEC, "spec.a: found 1", at(1_800_000_000));
+        assert_eq!(first["state"], before["state"]);
+        assert_eq!(first["phase"], "Baking");
+        assert_eq!(first["conditions"][0], before["conditions"][0]);
+        assert_eq!(first["conditions"][1]["status"], "True");
+        assert_eq!(first["conditions"][1]["observedGeneration"], 2);
+        assert_eq!(first["conditions"][1]["lastTransitionTime"], "2027-01-15T08:00:00Z");
+        assert!(!is_only_words(&before, &first));
+        let empty = stalled(&Value::Null, None, INVALID_SPEC, "x", at(1_800_000_000));
+        assert_eq!(empty["state"], json!({}));
+        // And then nothing more happens.
+        let second = stalled(&first, Some(2), INVALID_SPEC, "spec.a: found 1", at(1_800_000_060));
+        assert_eq!(difference(&first, &second), None);
+        let third = stalled(&first, Some(2), INVALID_SPEC, "spec.a: found 2", at(1_800_000_060));
+        assert!(is_only_words(&first, &third));
+    }
+}

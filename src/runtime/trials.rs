@@ -1,0 +1,307 @@
+//! The record of each trial, for people: never read for decisions, so that nothing waits for it
+//! and nothing goes wrong when it cannot be written.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+use tidegate_api::{ROLLOUT_LABEL, TRIAL_LABEL};
+use tidegate_engine::judge::Judgement;
+use tidegate_engine::reason::Reason;
+use tidegate_engine::state::{Ended, Origin, Outcome, State, Trial, TrialId};
+
+use super::Key;
+use super::notify::outcome_text;
+use super::status::{lines, shorten};
+use crate::kubernetes::{
+    Cluster, ClusterError, Kind, ObjectName, Propagation, json as read, names,
+};
+
+/// Records of one Rollout that are kept.
+const KEPT: usize = 20;
+/// Notes of one record that are kept; the oldest go first.
+const NOTES: usize = 256;
+/// Longest text, in characters.
+const LONGEST: usize = 1000;
+
+/// Writes the records.
+#[derive(Debug)]
+pub(super) struct Trials {
+    cluster: Cluster,
+    known: Mutex<BTreeMap<Key, Known>>,
+}
+
+/// What was written already, as far as this process remembers.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    created: Option<TrialId>,
+    ended: Option<TrialId>,
+    noted: Option<(TrialId, Reason)>,
+}
+
+/// What a turn came to, for the record.
+pub(super) struct Recorded<'a> {
+    pub(super) state: &'a State,
+    pub(super) reason: Reason,
+    pub(super) message: &'a str,
+    /// Who asked, if a person's request was answered in this turn.
+    pub(super) who: Option<&'a str>,
+    pub(super) judgement: Option<&'a Judgement>,
+    /// The queries that were asked, in full.
+    pub(super) queries: &'a [String],
+    pub(super) now: DateTime<Utc>,
+}
+
+impl Trials {
+    pub(super) fn new(cluster: &Cluster) -> Self {
+        Self { cluster: cluster.clone(), known: Mutex::default() }
+    }
+
+    /// The Rollout is gone, and its records with it.
+    pub(super) fn forget(&self, key: &Key) {
+        self.known().remove(key);
+    }
+
+    /// Writes down what is new in a turn.
+    pub(super) async fn record(
+        &self,
+        key: &Key,
+        rollout: &Value,
+        turn: &Recorded<'_>,
+    ) -> Result<(), ClusterError> {
+        let known = self.known().get(key).cloned().unwrap_or_default();
+        if let Some(trial) = &turn.state.trial {
+            if known.created.as_ref() != Some(&trial.id) {
+                self.create(key, rollout, turn.state, trial).await?;
+                self.remember(key, |known| known.created = Some(trial.id.clone()));
+            }
+            let noted = (trial.id.clone(), turn.reason);
+            if known.noted.as_ref() != Some(&noted) {
+                self.note(key, &trial.id, turn, None).await?;
+                self.remember(key, |known| known.noted = Some(noted));
+            }
+        }
+        if let Some(ended) = &turn.state.last
+            && known.ended.as_ref() != Some(&ended.trial)
+        {
+            self.note(key, &ended.trial, turn, Some(ended)).await?;
+            self.remember(key, |known| known.ended = Some(ended.trial.clone()));
+        }
+        Ok(())
+    }
+
+    async fn create(
+        &self,
+        key: &Key,
+        rollout: &Value,
+        state: &State,
+        trial: &Trial,
+    ) -> Result<(), ClusterError> {
+        let stable = state.stable.as_ref().map(|stable| stable.revision.to_string());
+        let record = record_of(key, rollout, stable.as_deref().unwrap_or("none"), trial);
+        match self.cluster.create(Kind::Trial, &record).await {
+            Ok(_) => self.prune(key).await,
+            Err(error) if error.is_conflict() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds a note, and how it ended; what was written once stays.
+    async fn note(
+        &self,
+        key: &Key,
+        trial: &TrialId,
+        turn: &Recorded<'_>,
+        ended: Option<&Ended>,
+    ) -> Result<(), ClusterError> {
+        let name = trial.as_str();
+        let Some(live) = self.cluster.get(Kind::Trial, &key.namespace, name).await? else {
+            return Ok(());
+        };
+        let before = &live["status"];
+        if ended.is_some() && before.get("outcome").is_some() {
+            return Ok(());
+        }
+        let patch = json!({"status": status_of(before, turn, ended)});
+        let object = ObjectName::namespaced(Kind::Trial, &key.namespace, name);
+        let version = read::resource_version(&live);
+        self.cluster.patch_status(&object, &patch, version).await.map(drop)
+    }
+
+    async fn prune(&self, key: &Key) -> Result<(), ClusterError> {
+        let selector = format!("{ROLLOUT_LABEL}={}", names::label_value(&key.name));
+        let all = self.cluster.list(Kind::Trial, Some(&key.namespace), &selector).await?;
+        for (name, uid) in too_many(all) {
+            let object = ObjectName::namespaced(Kind::Trial, &key.namespace, &name);
+            match self.cluster.delete(&object, &uid, None, Propagation::Background).await {
+                Ok(_) => {}
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&self, key: &Key, change: impl FnOnce(&mut Known)) {
+        change(self.known().entry(key.clone()).or_default());
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Name and uid of the records beyond the last ones.
+fn too_many(mut all: Vec<Value>) -> Vec<(String, String)> {
+    let age = |record: &Value| {
+        let created = read::text(record, "/spec/started").unwrap_or_default().to_owned();
+        (created, read::name(record).unwrap_or_default().to_owned())
+    };
+    all.sort_by_key(age);
+    let excess = all.len().saturating_sub(KEPT);
+    let named = all.iter().take(excess);
+    named
+        .filter_map(|record| Some((read::name(record)?.to_owned(), read::uid(record)?.to_owned())))
+        .collect()
+}
+
+fn record_of(key: &Key, rollout: &Value, stable: &str, trial: &Trial) -> Value {
+    let mut spec = json!({
+        "rollout": key.name,
+        "stable": stable,
+        "canary": trial.canary.as_str(),
+        "started": time(trial.started),
+    });
+    if let Origin::Git { good, bad } = &trial.origin {
+        spec["good"] = json!(good.as_str());
+        spec["bad"] = json!(bad.as_str());
+    }
+    json!({
+        "apiVersion": Kind::Trial.api_version(), "kind": Kind::Trial.as_str(),
+        "metadata": {
+            "name": trial.id.as_str(), "namespace": key.namespace,
+            "labels": {
+                ROLLOUT_LABEL: names::label_value(&key.name),
+                TRIAL_LABEL: names::label_value(trial.id.as_str()),
+            },
+            "ownerReferences": [{
+                "apiVersion": Kind::Rollout.api_version(), "kind": Kind::Rollout.as_str(),
+                "name": key.name, "uid": read::uid(rollout).unwrap_or_default(),
+            }],
+        },
+        "spec": spec,
+    })
+}
+
+fn status_of(before: &Value, turn: &Recorded<'_>, ended: Option<&Ended>) -> Value {
+    let mut notes = before["notes"].as_array().cloned().unwrap_or_default();
+    let mut note = json!({
+        "at": time(turn.now),
+        "reason": turn.reason.as_str(),
+        "message": shorten(turn.message, LONGEST),
+    });
+    if let Some(who) = turn.who {
+        note["who"] = json!(who);
+    }
+    notes.push(note);
+    notes.drain(..notes.len().saturating_sub(NOTES));
+    let mut status = json!({
+        "reason": turn.reason.as_str(),
+        "message": shorten(turn.message, LONGEST),
+        "notes": notes,
+    });
+    if let Some(judgement) = turn.judgement {
+        status["metrics"] = serde_json::to_value(lines(judgement)).unwrap_or_default();
+    }
+    if !turn.queries.is_empty() {
+        status["queries"] = json!(turn.queries.iter().take(64).collect::<Vec<_>>());
+    }
+    if let Some(ended) = ended {
+        status["ended"] = json!(time(ended.at));
+        let (outcome, revert) = match &ended.outcome {
+            Outcome::Promoted => ("Promoted", None),
+            Outcome::Watched { .. } => ("Watched", None),
+            Outcome::Aborted { revert, .. } => ("Aborted", revert.as_ref()),
+        };
+        status["outcome"] = json!(outcome);
+        if let Some(revert) = revert {
+            status["revert"] = json!(shorten(&outcome_text(revert), LONGEST));
+        }
+    }
+    status
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_api as api;
+    use tidegate_engine::effect::RevertOutcome;
+    use tidegate_engine::state::{Cause, GitRevision, Revision, Stage};
+
+    fn trial() -> Trial {
+        Trial {
+            id: TrialId::new("web-abcd-1"),
+            canary: Revision::new("acanary"),
+            origin: Origin::Git { good: GitRevision::new("1"), bad: GitRevision::new("2") },
+            started: DateTime::UNIX_EPOCH,
+            ready: None,
+            home: None,
+            skip: None,
+            handed: false,
+            told: Vec::new(),
+            stage: Stage::Settling { since: DateTime::UNIX_EPOCH },
+        }
+    }
+
+    #[test]
+    fn a_record_and_its_end_are_what_the_schema_has() {
+        let rollout = json!({"metadata": {"uid": "u"}});
+        let record = record_of(&crate::runtime::key("shop", "web"), &rollout, "astable", &trial());
+        let read: api::Trial = serde_json::from_value(record).unwrap();
+        assert_eq!(read.spec.bad.as_deref(), Some("2"));
+        let state = State::default();
+        let turn = Recorded {
+            state: &state,
+            reason: Reason::Reverted,
+            message: "done",
+            who: Some("ann"),
+            judgement: None,
+            queries: &["up".to_owned()],
+            now: DateTime::UNIX_EPOCH,
+        };
+        let commit = GitRevision::new("c0ffee");
+        let ended = Ended {
+            trial: trial().id,
+            canary: Revision::new("acanary"),
+            at: DateTime::UNIX_EPOCH,
+            outcome: Outcome::Aborted {
+                cause: Cause::BadArtifact { message: "bad".to_owned() },
+                revert: Some(RevertOutcome::Pushed { commit }),
+            },
+        };
+        let before = json!({"notes": [{"at": "x", "reason": "TrialStarted", "message": "y"}]});
+        let status = status_of(&before, &turn, Some(&ended));
+        let read: api::TrialStatus = serde_json::from_value(status).unwrap();
+        assert_eq!(read.outcome, Some(api::TrialOutcome::Aborted));
+        assert_eq!(read.revert.as_deref(), Some("commit c0ffee"));
+        assert_eq!(read.notes.len(), 2);
+        assert_eq!(read.notes[1].who.as_deref(), Some("ann"));
+    }
+
+    #[test]
+    fn the_oldest_records_go_first() {
+        let record = |day: usize| {
+            json!({"metadata": {"name": format!("t{day}"), "uid": format!("u{day}")},
+                "spec": {"started": format!("2026-01-{day:02}T00:00:00Z")}})
+        };
+        let all: Vec<_> = (1..=22).rev().map(record).collect();
+        let gone: Vec<_> = too_many(all).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(gone, ["t1", "t2"]);
+        assert!(too_many(vec![record(1)]).is_empty());
+    }
+}

@@ -1,0 +1,315 @@
+//! What all turns share, and what this process remembers between them. Nothing in here is needed
+//! to be right: after a restart it is all read, asked or derived again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tidegate_api::{FINALIZER, GateKind};
+use tidegate_engine::judge::{Judgement, Verdict};
+use tidegate_engine::observed::Observed;
+use tidegate_engine::state::{State, TrialId};
+use tidegate_engine::{Decision, Questions};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
+
+use super::error::{Part, TurnError, Why};
+use super::lease::Leading;
+use super::metrics::Metrics;
+use super::notify::{Alertmanagers, Notifier, Subject};
+use super::queue::Next;
+use super::reconcile::{Followed, has_finalizer, is_urgent};
+use super::references::References;
+use super::revert::Reverts;
+use super::secrets::Secrets;
+use super::trials::{Recorded, Trials};
+use super::{Key, request, status};
+use crate::kubernetes::{Cluster, Kind, ObjectName, Target, json as read};
+use crate::measure::Measurer;
+use crate::observe::Seen;
+use crate::resolve::Resolved;
+
+/// Where only words changed the status is written this often.
+const WORDS: Duration = Duration::from_secs(10);
+/// A Rollout that cannot be followed is looked at again after this, if nothing tells earlier.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// What the turns need.
+pub struct Parts {
+    /// The API server.
+    pub cluster: Cluster,
+    /// Whether this process may write.
+    pub leading: Leading,
+    /// Carries revert orders out.
+    pub reverts: Reverts,
+    /// Where alerts go.
+    pub alertmanagers: Arc<Alertmanagers>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Credentials of metric sources.
+    pub secrets: Secrets,
+    /// This process, for Events.
+    pub identity: String,
+    /// Name of the cluster, for alerts; empty: none.
+    pub cluster_name: String,
+    /// What keeps new templates from rolling out here, as far as it is known.
+    pub gate: Option<GateKind>,
+    /// Keys to look at soon.
+    pub touch: UnboundedSender<Key>,
+}
+
+/// Takes turns: one at a time for each Rollout.
+pub struct Turns {
+    pub(super) cluster: Cluster,
+    pub(super) leading: Leading,
+    pub(super) references: References,
+    pub(super) reverts: Reverts,
+    pub(super) notifier: Notifier,
+    pub(super) alertmanagers: Arc<Alertmanagers>,
+    pub(super) trials: Trials,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) secrets: Secrets,
+    pub(super) measurer: Measurer,
+    pub(super) gate: Option<GateKind>,
+    pub(super) touch: UnboundedSender<Key>,
+    cluster_name: String,
+    memory: Mutex<BTreeMap<Key, Memory>>,
+}
+
+/// What is remembered of one Rollout.
+#[derive(Debug, Default)]
+struct Memory {
+    /// The last one that could be followed.
+    followed: Option<(Resolved, Target)>,
+    /// When the status was last written.
+    written: Option<Instant>,
+    /// The effect that failed last.
+    trouble: Option<String>,
+    /// Traffic is on its way home.
+    urgent: bool,
+}
+
+/// What the samples said.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) verdict: Verdict,
+    /// `None`: nothing was to be judged.
+    pub(super) judgement: Option<Judgement>,
+    /// The queries in full, for the record.
+    pub(super) queries: Vec<String>,
+}
+
+impl Turns {
+    /// With nothing remembered.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            references: References::new(&parts.cluster),
+            notifier: Notifier::new(&parts.cluster, parts.identity),
+            trials: Trials::new(&parts.cluster),
+            cluster: parts.cluster,
+            leading: parts.leading,
+            reverts: parts.reverts,
+            alertmanagers: parts.alertmanagers,
+            metrics: parts.metrics,
+            secrets: parts.secrets,
+            measurer: Measurer::new(),
+            gate: parts.gate,
+            touch: parts.touch,
+            cluster_name: parts.cluster_name,
+            memory: Mutex::default(),
+        }
+    }
+
+    /// Whoever lost the lease writes nothing more.
+    pub(super) fn may_write(&self, part: Part) -> Result<(), TurnError> {
+        if self.leading.may_write() {
+            Ok(())
+        } else {
+            Err(TurnError { part, why: Why::NotLeading })
+        }
+    }
+
+    /// The Rollout as it is now.
+    pub(super) async fn live(&self, key: &Key) -> Result<Option<Value>, TurnError> {
+        let live = self.cluster.get(Kind::Rollout, &key.namespace, &key.name).await;
+        live.map_err(Part::Resolve.cluster())
+    }
+
+    /// The Rollout is gone, and all that is remembered of it.
+    pub(super) fn forget(&self, key: &Key) -> Next {
+        self.notifier.forget(key);
+        self.alertmanagers.forget(key);
+        self.trials.forget(key);
+        self.metrics.forget(key);
+        self.measurer.forget(&key.to_string());
+        self.memory().remove(key);
+        Next::Gone
+    }
+
+    /// Says why the Rollout cannot be followed, and touches nothing else.
+    pub(super) async fn stall(
+        &self,
+        key: &Key,
+        live: &Value,
+        reason: &str,
+        message: &str,
+    ) -> Result<Next, TurnError> {
+        self.may_write(Part::Record)?;
+        let generation = read::number(live, "/metadata/generation");
+        let new = status::stalled(&live["status"], generation, reason, message, Utc::now());
+        self.write_status(key, live, &new).await?;
+        Ok(Next::After { wait: STALLED, urgent: false })
+    }
+
+    /// Facts, answers and notices in one.
+    pub(super) fn observed(
+        &self,
+        key: &Key,
+        live: &Value,
+        state: &State,
+        asked: &Questions,
+        seen: Seen,
+        measured: &Measured,
+    ) -> Observed {
+        Observed {
+            workload: seen.workload,
+            stable: seen.stable,
+            canary: seen.canary,
+            traffic: seen.traffic,
+            verdict: measured.verdict.clone(),
+            ask: request::ask(live),
+            revert: asked.revert.as_ref().and_then(|order| self.reverts.answer(&order.trial)),
+            delivered: self.notifier.delivered(key, state),
+        }
+    }
+
+    /// Writes what differs; words alone only every few seconds. Answers the Rollout as it stands
+    /// then.
+    pub(super) async fn write_status(
+        &self,
+        key: &Key,
+        live: &Value,
+        new: &Value,
+    ) -> Result<Value, TurnError> {
+        let old = live.get("status").cloned().unwrap_or_else(|| json!({}));
+        let Some(difference) = status::difference(&old, new) else { return Ok(live.clone()) };
+        let now = Instant::now();
+        let recent = self.with(key, |memory| memory.written).is_some_and(|at| now - at < WORDS);
+        if recent && status::is_only_words(&old, new) {
+            return Ok(live.clone());
+        }
+        let object = ObjectName::namespaced(Kind::Rollout, &key.namespace, &key.name);
+        let patch = json!({"status": difference});
+        let version = read::resource_version(live);
+        let written = self.cluster.patch_status(&object, &patch, version).await;
+        let written = written.map_err(Part::Record.cluster())?;
+        self.with(key, |memory| memory.written = Some(now));
+        Ok(written)
+    }
+
+    /// Puts our finalizer on, or takes it off.
+    pub(super) async fn put_finalizer(
+        &self,
+        key: &Key,
+        live: &Value,
+        on: bool,
+    ) -> Result<Value, TurnError> {
+        if has_finalizer(live) == on {
+            return Ok(live.clone());
+        }
+        let mut all = read::list(live, "/metadata/finalizers").to_vec();
+        all.retain(|name| name != FINALIZER);
+        if on {
+            all.push(json!(FINALIZER));
+        }
+        let object = ObjectName::namespaced(Kind::Rollout, &key.namespace, &key.name);
+        let patch = json!({"metadata": {"finalizers": all}});
+        let version = read::resource_version(live);
+        let written = self.cluster.patch_merge(&object, &patch, version).await;
+        written.map_err(Part::Record.cluster())
+    }
+
+    /// Tells people and the record; nothing that goes wrong here stops a turn.
+    #[expect(clippy::too_many_arguments, reason = "all that a record is made of")]
+    pub(super) async fn tell(
+        &self,
+        key: &Key,
+        live: &Value,
+        followed: &Followed,
+        before: &State,
+        decision: &Decision,
+        measured: &Measured,
+        now: DateTime<Utc>,
+    ) {
+        let next = &decision.next;
+        self.with(key, |memory| memory.urgent = is_urgent(next));
+        let subject = Subject {
+            cluster: self.cluster_name.clone(),
+            namespace: key.namespace.clone(),
+            rollout: key.name.clone(),
+            labels: followed.resolved.alert_labels.clone(),
+        };
+        self.alertmanagers.tell(key, subject, next, bypassed_since(live), now);
+        if let Some(ended) = next.last.as_ref().filter(|_| next.trial.is_none()) {
+            self.reverts.forget(&ended.trial);
+        }
+        let answered = (next.answered != before.answered).then(|| request::ask(live)).flatten();
+        let recorded = Recorded {
+            state: next,
+            reason: decision.reason,
+            message: &decision.message,
+            who: answered.as_ref().map(|ask| ask.who.as_str()),
+            judgement: measured.judgement.as_ref(),
+            queries: &measured.queries,
+            now,
+        };
+        if let Err(error) = self.trials.record(key, live, &recorded).await {
+            self.metrics.error(Part::Tell.as_str(), error.label());
+            tracing::warn!(rollout = %key, %error, "the trial's record is not written");
+        }
+    }
+
+    /// A trial's name, for what is labelled with it.
+    pub(super) fn trial_of(next: &State) -> Option<&TrialId> {
+        next.trial.as_ref().map(|trial| &trial.id)
+    }
+
+    pub(super) fn remember(&self, key: &Key, followed: &Followed) {
+        let pair = (followed.resolved.clone(), followed.target.clone());
+        self.with(key, |memory| memory.followed = Some(pair));
+    }
+
+    pub(super) fn remembered(&self, key: &Key) -> Option<(Resolved, Target)> {
+        self.with(key, |memory| memory.followed.clone())
+    }
+
+    pub(super) fn trouble(&self, key: &Key) -> Option<String> {
+        self.with(key, |memory| memory.trouble.clone())
+    }
+
+    pub(super) fn set_trouble(&self, key: &Key, trouble: Option<String>) {
+        self.with(key, |memory| memory.trouble = trouble);
+    }
+
+    pub(super) fn is_urgent(&self, key: &Key) -> bool {
+        self.memory().get(key).is_some_and(|memory| memory.urgent)
+    }
+
+    fn with<T>(&self, key: &Key, change: impl FnOnce(&mut Memory) -> T) -> T {
+        change(self.memory().entry(key.clone()).or_default())
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Since when a revision serves that nobody judged.
+fn bypassed_since(live: &Value) -> Option<DateTime<Utc>> {
+    let conditions = read::list(live, "/status/conditions").iter();
+    let mut found = conditions.filter(|found| found["type"] == "GateBypassed");
+    let condition = found.find(|found| found["status"] == "True")?;
+    read::text(condition, "/lastTransitionTime")?.parse().ok()
+}

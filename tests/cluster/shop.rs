@@ -1,0 +1,356 @@
+//! A shop whose releases Tidegate looks after: what a team and its platform engineers would have
+//! set up, with load on it and a controller that can be killed.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use kube::{
+    Api,
+    api::{DynamicObject, ListParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use serde_json::Value;
+use tidegate_testbed::{
+    components::Program,
+    gitops::{FluxOptions, Following, Repository},
+    load::{Load, LoadOptions},
+    world::{Daemon, World, apply, eventually, ports},
+};
+use tokio::sync::OnceCell;
+
+/// The controller's namespace, as `deploy/` has it.
+const HOME: &str = "tidegate-system";
+/// Requests a second.
+pub(crate) const RATE: f64 = 200.0;
+/// Flux, pods and Envoy need seconds; beside a build they need more.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+static INSTALLED: OnceCell<()> = OnceCell::const_new();
+static LISTEN: AtomicU16 = AtomicU16::new(18080);
+
+/// One team's application, followed by Flux, served by the gateway, looked after by Tidegate.
+pub(crate) struct Shop {
+    pub(crate) world: &'static World,
+    pub(crate) namespace: String,
+    pub(crate) repository: Repository,
+    pub(crate) flux: Following,
+    pub(crate) load: Load,
+    controller: Option<Daemon>,
+    listen: u16,
+    kubeconfig: PathBuf,
+}
+
+impl Shop {
+    /// Version 1 serves under load, and Tidegate has seen it.
+    pub(crate) async fn open(world: &'static World, name: &str) -> Result<Self> {
+        INSTALLED.get_or_try_init(|| install(world)).await?;
+        let namespace = world.namespace(name).await?;
+        let repository = world.forge().repository(&namespace).await?;
+        admin_objects(world, &namespace, &repository).await?;
+        let files = first_files(&namespace);
+        let files: Vec<_> = files.iter().map(|(path, text)| (*path, Some(text.as_str()))).collect();
+        let first = repository.commit("Ada Lovelace", "web: first release, v1", &files).await?;
+        let options = FluxOptions {
+            timeout: Some(Duration::from_secs(180)),
+            interval: Duration::from_secs(10),
+            source_interval: Duration::from_secs(1),
+            ..FluxOptions::waiting()
+        };
+        let flux =
+            world.flux().follow(&namespace, "web", &repository, "./apps/web", options).await?;
+        flux.wait_ready(&first, SOON).await?;
+        let load = Load::start(LoadOptions::new(world.gateway(), &host(&namespace), RATE)).await?;
+        let kubeconfig = world.kubeconfig_for(HOME, "tidegate").await?;
+        let listen = LISTEN.fetch_add(1, Ordering::Relaxed);
+        let mut shop =
+            Self { world, namespace, repository, flux, load, controller: None, listen, kubeconfig };
+        shop.start_controller()?;
+        shop.wait_phase("Idle", SOON).await?;
+        eventually("the first request is served", SOON, async || {
+            Ok(shop.load.snapshot().last(|request| !request.failed()).map(drop))
+        })
+        .await?;
+        Ok(shop)
+    }
+
+    /// Starts `tidegate run` with exactly the rights that `deploy/` gives.
+    pub(crate) fn start_controller(&mut self) -> Result<()> {
+        ensure!(self.controller.is_none(), "the controller runs already");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command
+            .args(["run", "--leader-elect", "false", "--namespace", &self.namespace])
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .args(["--alertmanager", &format!("http://127.0.0.1:{}", ports::ALERTMANAGER)])
+            .args(["--listen", &SocketAddr::from(([127, 0, 0, 1], self.listen)).to_string()])
+            .arg("--data")
+            .arg(self.world.folder().join(format!("{}-git", self.namespace)))
+            .env("RUST_LOG", "info,tidegate=debug");
+        let name = format!("tidegate-{}", self.namespace);
+        self.controller = Some(Daemon::start(&name, self.world.logs(), command)?);
+        Ok(())
+    }
+
+    /// SIGKILL, and a new one at once.
+    pub(crate) fn kill_controller(&mut self) -> Result<()> {
+        if let Some(mut controller) = self.controller.take() {
+            controller.kill();
+        }
+        self.start_controller()
+    }
+
+    /// Commits another version of the application and asks Flux to look.
+    pub(crate) async fn release(&self, version: &str, error_rate: f64) -> Result<String> {
+        let text = deployment(&self.namespace, version, error_rate);
+        let message = format!("web: release {version}");
+        let files = [("apps/web/deployment.yaml", Some(text.as_str()))];
+        let commit = self.repository.commit("Ada Lovelace", &message, &files).await?;
+        self.flux.reconcile().await?;
+        Ok(commit)
+    }
+
+    /// The Rollout as it is now.
+    pub(crate) async fn rollout(&self) -> Result<Value> {
+        self.get("tidegate.dev/v1alpha1", "Rollout", "web").await?.context("there is no Rollout")
+    }
+
+    /// The phase that status shows.
+    pub(crate) async fn phase(&self) -> Result<String> {
+        let rollout = self.rollout().await?;
+        Ok(rollout["status"]["phase"].as_str().unwrap_or("none").to_owned())
+    }
+
+    /// Waits for a phase.
+    pub(crate) async fn wait_phase(&self, phase: &str, within: Duration) -> Result<()> {
+        eventually(&format!("the Rollout is {phase}"), within, async || {
+            let status = self.rollout().await?["status"].take();
+            if status["phase"] == phase {
+                return Ok(Some(()));
+            }
+            bail!("{} {} {}", status["phase"], status["verdict"], status["message"])
+        })
+        .await
+    }
+
+    /// How the trial of this number ended, once it has.
+    pub(crate) async fn outcome(&self, trials: u64) -> Result<Option<String>> {
+        let state = self.rollout().await?["status"]["state"].take();
+        let is_over = state["trials"].as_u64() >= Some(trials) && state["trial"].is_null();
+        let outcome = &state["last"]["outcome"];
+        let word = outcome
+            .as_str()
+            .map(str::to_owned)
+            .or_else(|| outcome.as_object().and_then(|outcome| outcome.keys().next().cloned()));
+        Ok(if is_over { word } else { None })
+    }
+
+    /// An object of the shop; `None`: there is none of that name.
+    pub(crate) async fn get(&self, api: &str, kind: &str, name: &str) -> Result<Option<Value>> {
+        let found = self.api(api, kind).get_opt(name).await?;
+        found.map(serde_json::to_value).transpose().context("an object to JSON")
+    }
+
+    /// All objects of a kind in the shop.
+    pub(crate) async fn list(&self, api: &str, kind: &str) -> Result<Vec<Value>> {
+        let found = self.api(api, kind).list(&ListParams::default()).await?;
+        found.items.iter().map(|object| Ok(serde_json::to_value(object)?)).collect()
+    }
+
+    fn api(&self, api: &str, kind: &str) -> Api<DynamicObject> {
+        let (group, version) = api.split_once('/').unwrap_or(("", api));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        Api::namespaced_with(self.world.kube(), &self.namespace, &resource)
+    }
+
+    /// What `kubectl` prints.
+    pub(crate) async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let all: Vec<_> =
+            ["--namespace", &self.namespace].iter().chain(arguments).copied().collect();
+        kubectl(self.world, &all).await
+    }
+
+    /// Firing notifications about this shop that reached people.
+    pub(crate) fn firing(&self, alert: &str) -> usize {
+        let told = self.world.receiver().notifications();
+        let ours = [("namespace", self.namespace.as_str()), ("alertname", alert)];
+        told.iter().filter(|notification| notification.fires(&ours)).count()
+    }
+}
+
+async fn kubectl(world: &World, arguments: &[&str]) -> Result<String> {
+    let output = tokio::process::Command::new(world.program(Program::Kubectl))
+        .arg("--kubeconfig")
+        .arg(world.kubeconfig())
+        .args(arguments)
+        .output()
+        .await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "kubectl {}: {said}", arguments.join(" "));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn host(namespace: &str) -> String {
+    format!("{namespace}.example.com")
+}
+
+/// What a platform engineer does once in a cluster: `kubectl apply -k deploy`.
+async fn install(world: &World) -> Result<()> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    for (flag, path) in [
+        ("-k", "crds"),
+        ("-f", "deploy/controller/namespace.yaml"),
+        ("-f", "deploy/controller/rbac.yaml"),
+        ("-k", "deploy/policies"),
+    ] {
+        let path = root.join(path);
+        let arguments = ["apply", "--server-side", flag, &path.to_string_lossy()];
+        kubectl(world, &arguments).await?;
+    }
+    eventually("our kinds are served", SOON, async || {
+        kubectl(world, &["get", "rollouts.tidegate.dev,metricsources,configrepositories", "-A"])
+            .await
+            .map(|_| Some(()))
+    })
+    .await?;
+    let source = format!(
+        "
+apiVersion: tidegate.dev/v1alpha1
+kind: MetricSource
+metadata: {{name: prometheus}}
+spec:
+  url: http://127.0.0.1:{}
+  allowedNamespaces: ['*']
+  scrapeInterval: 2s
+  delay: 3s
+",
+        ports::PROMETHEUS
+    );
+    apply(&world.kube(), &source, None).await
+}
+
+/// What a platform engineer does for a team: its repository may be written, below its path.
+async fn admin_objects(world: &World, namespace: &str, repository: &Repository) -> Result<()> {
+    let credentials = repository.credentials();
+    let (url, user, token) = (repository.url(), credentials.user, credentials.token);
+    let text = format!(
+        "
+apiVersion: v1
+kind: Secret
+metadata: {{name: git-{namespace}, namespace: {HOME}}}
+stringData: {{username: {user}, password: {token}}}
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: ConfigRepository
+metadata: {{name: {namespace}}}
+spec:
+  url: {url}
+  branch: main
+  credentials: git-{namespace}
+  write: Push
+  allow:
+    - {{namespaces: [{namespace}], paths: ['apps/**']}}
+"
+    );
+    apply(&world.kube(), &text, None).await
+}
+
+/// What the team has in Git.
+fn first_files(namespace: &str) -> Vec<(&'static str, String)> {
+    let host = host(namespace);
+    let service = format!(
+        "
+apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: {namespace}}}
+spec:
+  selector: {{app: web}}
+  ports: [{{name: http, port: 80, targetPort: http}}]
+"
+    );
+    let route = format!(
+        "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: web, namespace: {namespace}}}
+spec:
+  parentRefs: [{{name: contour, namespace: projectcontour}}]
+  hostnames: [{host}]
+  rules: [{{backendRefs: [{{name: web, port: 80}}]}}]
+"
+    );
+    vec![
+        ("apps/web/deployment.yaml", deployment(namespace, "v1", 0.0)),
+        ("apps/web/service.yaml", service),
+        ("apps/web/route.yaml", route),
+        ("apps/web/rollout.yaml", rollout(namespace)),
+    ]
+}
+
+/// The application; errors are in the version, as bugs are.
+fn deployment(namespace: &str, version: &str, error_rate: f64) -> String {
+    format!(
+        "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web, namespace: {namespace}}}
+spec:
+  replicas: 3
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata:
+      labels: {{app: web}}
+      annotations: {{prometheus.io/scrape: 'true', prometheus.io/port: '8080'}}
+    spec:
+      terminationGracePeriodSeconds: 10
+      containers:
+        - name: web
+          image: registry.example.com/shop/app:{version}
+          env: [{{name: ERROR_RATE, value: '{error_rate}'}}]
+          ports: [{{name: http, containerPort: 8080}}]
+          readinessProbe: {{httpGet: {{path: /readyz, port: http}}, periodSeconds: 1}}
+"
+    )
+}
+
+/// A Rollout that wants its proof within seconds: it promises one percentage point.
+fn rollout(namespace: &str) -> String {
+    format!(
+        "
+apiVersion: tidegate.dev/v1alpha1
+kind: AnalysisTemplate
+metadata: {{name: web, namespace: {namespace}}}
+spec:
+  metrics:
+    - name: errors
+      by: pod
+      ratio:
+        total: http_requests_total
+        bad: http_requests_total{{code=~\"5..\"}}
+        passIfNotWorseThan: {{relative: 50%, absolute: 1pp}}
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: Rollout
+metadata: {{name: web, namespace: {namespace}}}
+spec:
+  workloadRef: {{name: web}}
+  strategy:
+    canary:
+      steps:
+        - {{weight: 10, bake: 5s}}
+        - {{weight: 50, bake: 5s}}
+        - {{weight: 100, bake: 5s}}
+  analysis:
+    source: prometheus
+    templates: [{{name: web}}]
+  onFailure: Revert
+  limits: {{drain: 3s, scaleDownDelay: 5s}}
+  git: {{repository: {namespace}, paths: [apps/web]}}
+"
+    )
+}
