@@ -321,8 +321,9 @@ fn each_kustomization_names_every_file_beside_it() {
     let named: BTreeSet<_> = texts(&list["resources"]).into_iter().collect();
     let there: BTreeSet<_> = fs::read_dir(&crds)
         .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".yaml"))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
         .collect();
     assert_eq!(named, there);
 }

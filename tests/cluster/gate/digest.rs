@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result, ensure};
 use axum::body::Bytes;
 use axum::http::{Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Collected, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -32,10 +32,11 @@ const NAME: &str = "later.tidegate.test";
 type Digest = Arc<AtomicU32>;
 
 fn resolved(review: &Value, digest: u32) -> Value {
-    let path = "/spec/template/spec/containers/0/image";
-    let image = review["request"]["object"].pointer(path).and_then(Value::as_str);
+    let pointer = "/spec/template/spec/containers/0/image";
+    let image = review["request"]["object"].pointer(pointer).and_then(Value::as_str);
     let tag = image.and_then(|image| image.split('@').next()).unwrap_or_default();
-    let patch = json!([{"op": "replace", "path": path, "value": format!("{tag}@sha256:{digest}")}]);
+    let patch =
+        json!([{"op": "replace", "path": pointer, "value": format!("{tag}@sha256:{digest}")}]);
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {
         "uid": review["request"]["uid"], "allowed": true,
         "patchType": "JSONPatch", "patch": ByteString(patch.to_string().into_bytes()),
@@ -48,7 +49,7 @@ async fn serve(listener: TcpListener, server: Arc<ServerConfig>, digest: Digest)
         tokio::spawn(async move {
             let Ok(stream) = TlsAcceptor::from(server).accept(stream).await else { return };
             let service = service_fn(|request: Request<Incoming>| async {
-                let body = request.into_body().collect().await.map(|body| body.to_bytes());
+                let body = request.into_body().collect().await.map(Collected::to_bytes);
                 let review = body.ok().and_then(|body| serde_json::from_slice(&body).ok());
                 let answer = resolved(&review.unwrap_or_default(), digest.load(Ordering::SeqCst));
                 Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(answer.to_string())))
@@ -69,7 +70,7 @@ pub(super) async fn images_by_digest(world: &World) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
     let digest = Digest::new(AtomicU32::new(1));
-    let served = tokio::spawn(serve(listener, Arc::new(server), digest.clone()));
+    let task = tokio::spawn(serve(listener, Arc::new(server), digest.clone()));
     let bundle = serde_json::to_value(ByteString(cert.pem().into_bytes()))?;
     let stand = Stand::new(world, "gate-digest").await?;
     let yaml = format!(
@@ -91,7 +92,7 @@ webhooks:
     );
     apply(&world.kube(), &yaml, None).await?;
     let told = told(&stand, &digest).await;
-    served.abort();
+    task.abort();
     remove(world, Kind::MutatingWebhookConfiguration, NAME).await?;
     told
 }
