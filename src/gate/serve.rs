@@ -82,9 +82,9 @@ async fn keep_right(
         // A certificate that nobody trusts yet is better than none, and worse than the one before.
         if (is_trusted || served.is_empty()) && served != identity.authorities {
             match identity.server() {
-                Ok(config) => {
+                Ok(configuration) => {
                     served = identity.authorities;
-                    publish.send_replace(Some(Arc::new(config)));
+                    publish.send_replace(Some(Arc::new(configuration)));
                 }
                 Err(error) => tracing::warn!(%error, "the webhook"),
             }

@@ -340,7 +340,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_hangs_is_not_waited_for() {
-        let (cluster, _) = server(Duration::from_secs(60), StatusCode::OK, "{}").await;
+        let (cluster, _) = server(Duration::from_mins(1), StatusCode::OK, "{}").await;
         let error = cluster.list(Kind::Pod, Some("shop"), "").await.expect_err("no answer");
         assert_eq!(error.to_string(), "no answer about Pod shop/*: none within 0.3 s");
     }

@@ -63,7 +63,7 @@ impl Turns {
             Err(error) => return self.stall(key, &live, UNREADABLE_STATE, &chain(&error)).await,
         };
         if read::is_deleted(&live) {
-            return self.leave(key, &live, &state).await;
+            return Box::pin(self.leave(key, &live, &state)).await;
         }
         let followed = match self.resolve(key, &live, &state).await? {
             Ok(followed) => followed,
@@ -71,7 +71,8 @@ impl Turns {
         };
         let now = Utc::now();
         let asked = questions(&followed.resolved.plan, &state, now);
-        let (seen, measured) = self.observe(key, &live, &followed, &state, &asked, now).await?;
+        let look = self.observe(key, &live, &followed, &state, &asked, now);
+        let (seen, measured) = Box::pin(look).await?;
         let decision = decide(&followed.resolved.plan, &state, &seen, now);
         let live = self.record(key, &live, &followed, &seen, &decision, &measured, now).await?;
         self.tell(key, &live, &followed, &state, &decision, &measured, now).await;

@@ -417,7 +417,7 @@ async fn a_canarys_first_requests_at_a_gateway_that_was_read_before_all_count() 
 async fn thresholds_are_values_at_the_ends_of_windows() {
     let store = Store::start(|asked| {
         let value = line(asked, &json!({}), |instant| {
-            (instant != SINCE + 21).then(|| if instant > SINCE + 35 { f64::NAN } else { 0.25 })
+            (instant != SINCE + 21).then_some(if instant > SINCE + 35 { f64::NAN } else { 0.25 })
         });
         matrix(value.as_slice())
     })
@@ -458,9 +458,12 @@ fn plain(status: u16, media: &'static str, body: impl Into<axum::body::Body>) ->
     (status, [("content-type", media)], body.into()).into_response()
 }
 
+/// What a store answers.
+type Canned = fn() -> Response;
+
 #[tokio::test]
 async fn what_is_no_answer_is_told_and_is_never_a_count() {
-    let cases: [(fn() -> Response, &str); 9] = [
+    let cases: [(Canned, &str); 9] = [
         (|| plain(200, "text/html", "<html>t0ken-secret"), "200 with text/html, not with JSON"),
         (|| plain(502, "text/html; charset=x", ""), "502 with text/html, not with JSON"),
         (|| plain(401, "application/json", "{}"), "401: the credentials are missing or refused"),

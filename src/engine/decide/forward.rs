@@ -195,7 +195,12 @@ fn baking(
         if weight == Weight::ZERO {
             turn.say(Reason::NoTrafficByDesign, "no traffic before the switch: pods are watched");
         } else {
-            let message = format!("proven at {weight}; the minimum time is not over");
+            let what = if turn.plan.analysis.criteria.is_empty() {
+                "nothing is measured"
+            } else {
+                "proven"
+            };
+            let message = format!("{what} at {weight}; the minimum time is not over");
             turn.say(Reason::BakeTime, message);
         }
         return trial;

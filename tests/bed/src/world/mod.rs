@@ -98,7 +98,7 @@ impl World {
         sandbox: &Sandbox,
         options: &WorldOptions,
     ) -> Result<Self> {
-        start::start(components, sandbox, options).await
+        Box::pin(start::start(components, sandbox, options)).await
     }
 
     /// A client that may do everything.

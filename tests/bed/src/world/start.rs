@@ -97,7 +97,7 @@ pub(super) async fn start(
         Start { components, folders: &folders, identities: &identities, kube: &kube, clock };
     let cluster = async {
         start.clock.time("API server", api_server.ready()).await?;
-        start.cluster(options).await
+        Box::pin(start.cluster(options)).await
     };
     let (cluster, beside) = futures::try_join!(cluster, start.beside())
         .with_context(|| format!("the world does not come up; logs: {}", logs.display()))?;
