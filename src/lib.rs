@@ -23,7 +23,7 @@
 //!    │          ├─▶ git ─────▶ engine     git ✗ sync, sync ✗ git: the caller hands files over
 //!    │          └─▶ engine
 //!    ├─▶ runtime ─▶ resolve, observe, measure, act, git, engine
-//!    │                 measure ─▶ observe, act, gate ─▶ kubernetes; act knows nothing of the others
+//!    │                 measure ─▶ observe ─▶ kubernetes ◀─ act, gate
 //!    ├─▶ simulate ─▶ resolve, engine
 //!    └─▶ sync, git, api
 //! ```
