@@ -29,7 +29,7 @@ const STORY_WITHIN: Duration = Duration::from_mins(5);
 pub(crate) enum Tier {
     /// With every `cargo test --workspace`.
     Smoke,
-    /// Only with `cargo test --test cluster -- --include-ignored`.
+    /// Only with `cargo test --test matrix`.
     Matrix,
 }
 
@@ -177,7 +177,7 @@ fn inside(sandbox: &Sandbox, tier: Tier, stories: Vec<Story>) -> Result<ExitCode
     if left_out.is_empty() {
         println!("left out: nothing");
     } else {
-        println!("left out, for `-- --include-ignored`: {}", left_out.join(", "));
+        println!("left out, for `cargo test --test matrix`: {}", left_out.join(", "));
     }
     Ok(conclusion.exit_code())
 }
