@@ -10,6 +10,8 @@ mod act;
 mod argocd;
 mod floor;
 mod gitops;
+mod hands;
+mod input;
 mod kubelet;
 mod observe;
 mod releases;
@@ -121,6 +123,10 @@ fn main() -> ExitCode {
             .alone(),
             Story::matrix("killed_servers_come_back", servers::killed_servers_come_back).alone(),
             Story::matrix("the_policy_api_can_be_off", servers::the_policy_api_can_be_off).alone(),
-        ],
+        ]
+        .into_iter()
+        .chain(hands::stories())
+        .chain(input::stories())
+        .collect(),
     )
 }

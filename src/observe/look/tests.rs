@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use kube::{Client, Config};
 use serde_json::json;
 use tidegate_engine::observed::{Pinned, RouteView, TroubleKind};
-use tidegate_engine::state::{GitRevision, Origin, Stable, Trial, TrialId};
+use tidegate_engine::state::{Cause, GitRevision, Origin, Stable, Trial, TrialId};
 
 use super::*;
 use crate::kubernetes::{CanaryService, revision_of};
@@ -272,6 +272,18 @@ async fn who_only_watches_sees_the_pods_that_the_deployment_made() {
     let objects = shop(&[deployment("web:1")], &[flux(GOOD, GOOD)]);
     let seen = seen(objects, &state).await.expect("facts");
     assert_eq!((seen.canary.desired, seen.canary_pods.len()), (2, 2));
+}
+
+#[tokio::test]
+async fn after_a_bypass_our_set_of_the_same_template_is_still_seen() {
+    let mut state = on_trial(Stage::Aborting { cause: Cause::Bypassed, since: now() });
+    state.stable = Some(Stable { revision: revision("web:2"), git: None });
+    let mut free = deployment("web:2");
+    free["spec"]["paused"] = json!(false);
+    let objects = shop(&[free], &[flux(BAD, GOOD)]);
+    let seen = seen(objects, &state).await.expect("facts");
+    assert!(seen.canary.exists, "nobody would take it away");
+    assert!(!seen.stable.exists, "it is not the Deployment's");
 }
 
 #[tokio::test]
