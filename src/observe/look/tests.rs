@@ -331,7 +331,7 @@ async fn an_engine_that_cannot_be_asked_stops_a_start_and_never_a_way_home() {
     let objects = shop(&[deployment("web:2")], &[json!(500)]);
     let error = seen(objects.clone(), &rest()).await.expect_err("no facts");
     assert!(matches!(error, ObserveError::Cluster(_)), "{error:?}");
-    let cause = tidegate_engine::state::Cause::Superseded;
+    let cause = Cause::Superseded;
     let home = on_trial(Stage::Aborting { cause: cause.clone(), since: now() });
     let found = seen(objects.clone(), &home).await.expect("facts");
     assert_eq!(from_git(&found), None);
