@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use runner::{Story, Tier};
 
+#[expect(clippy::too_many_lines, reason = "a list of all stories")]
 fn main() -> ExitCode {
     if let Some(code) = sandbox::nested() {
         return code;
