@@ -214,7 +214,9 @@ fn condition(kind: ConditionKind, plan: &Plan, seen: &Observed, decision: &Decis
     let (status, reason, message) = match (kind, &seen.workload) {
         (_, None) => {
             let message = "the Deployment does not exist".to_owned();
-            (ConditionStatus::False, Reason::WorkloadMissing, message)
+            // Until somebody brings it back there is nothing to do.
+            let stalled = kind == ConditionKind::Stalled && next.trial.is_none();
+            (stalled.into(), Reason::WorkloadMissing, message)
         }
         (ConditionKind::Ready, Some(work)) => ready(seen, decision, work),
         (ConditionKind::Progressing, Some(_)) => {

@@ -73,7 +73,7 @@ pub async fn look(
     now: DateTime<Utc>,
 ) -> Result<Seen, ObserveError> {
     let stable = state.stable.as_ref().map(|stable| &stable.revision);
-    let canary = asked.canary.as_ref().filter(|canary| Some(*canary) != stable);
+    let canary = asked.canary.as_ref();
     let before = cluster.get(Kind::Deployment, &target.namespace, &target.workload).await?;
     let source = match &before {
         Some(deployment) => Some(Source::ask(cluster, target, deployment, state).await?),
@@ -223,12 +223,18 @@ impl Found {
         now: DateTime<Utc>,
     ) -> Seen {
         let sets = Sets::new(self.deployment.as_ref(), target, &self.sets);
-        let stable = stable.and_then(|revision| sets.of_deployment(revision));
         let watches =
             state.trial.as_ref().is_some_and(|trial| matches!(trial.stage, Stage::Watching { .. }));
-        let canary = canary.and_then(|revision| {
-            if watches { sets.of_deployment(revision) } else { sets.canary(revision) }
+        // After a bypass both are of one template: the Deployment's own set is stable's, and ours is
+        // still to be taken away.
+        let canary = canary.and_then(|canary| {
+            if watches {
+                sets.of_deployment(canary).filter(|_| Some(canary) != stable)
+            } else {
+                sets.canary(canary)
+            }
         });
+        let stable = stable.and_then(|revision| sets.of_deployment(revision));
         let node = |name: &str| nodes.get(name).cloned();
         let arm = |set: Option<&Value>| {
             let own = set.map(|set| pods::of_set(set, &self.pods)).unwrap_or_default();

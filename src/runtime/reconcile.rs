@@ -108,10 +108,12 @@ impl Turns {
             Ok(target) => Followed { resolved, target, wrong: None },
             Err(TargetFault::Cluster(error)) => return Err(Part::Resolve.cluster()(error)),
             // A trial goes on, or home, with what there is; that a Deployment is gone is a fact
-            // that the engine knows what to do about.
+            // that the engine knows what to do about. One that never was there is not.
             Err(TargetFault::Unfit(unfit)) => {
                 let missing = |problem: &Problem| *problem == Problem::WorkloadMissing;
-                if state.trial.is_none() && !unfit.faults.iter().all(|(what, _)| missing(what)) {
+                let is_gone =
+                    state.stable.is_some() && unfit.faults.iter().all(|(what, _)| missing(what));
+                if state.trial.is_none() && !is_gone {
                     let reason =
                         unfit.faults.first().map_or(INVALID_SPEC, |(what, _)| what.as_str());
                     return Ok(Err(Wrong { reason, message: unfit.to_string() }));

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tidegate_api::REQUEST_ANNOTATION;
 use tidegate_engine::observed::{Ask, What};
+use tidegate_engine::state::{Promotion, Stage, State};
 
 use super::status::shorten;
 use crate::kubernetes::json as read;
@@ -48,6 +49,35 @@ pub(super) fn ask(rollout: &Value) -> Option<Ask> {
     Some(Ask { token: shorten(&token, 200), who: shorten(&who.replace('\n', " "), 100), what })
 }
 
+/// What somebody freed by break-glass is no longer ours to pin or to weigh: a trial that is on its
+/// way goes home with the rest, and Git is left to whoever did it. `None`: nothing is freed, or no
+/// trial needs it.
+pub(super) fn freed(state: &State, freed: &[String]) -> Option<Ask> {
+    let goes_on = match &state.trial.as_ref()?.stage {
+        Stage::Settling { .. }
+        | Stage::Starting { .. }
+        | Stage::Shifting { .. }
+        | Stage::Baking { .. }
+        | Stage::Paused { .. }
+        | Stage::FastForward { .. } => true,
+        Stage::Promoting { part, .. } => {
+            !matches!(part, Promotion::HandingOver | Promotion::Releasing)
+        }
+        Stage::Aborting { .. }
+        | Stage::Reverting { .. }
+        | Stage::Restoring { .. }
+        | Stage::Aborted { .. }
+        | Stage::Watching { .. } => false,
+    };
+    let first = freed.first().filter(|_| goes_on)?;
+    let who = format!("break-glass on {first}");
+    Some(Ask {
+        token: shorten(&format!("{who}@{}", state.trials), 200),
+        who: shorten(&who, 200),
+        what: What::Abort { hold: true },
+    })
+}
+
 /// Who wrote the annotation last, and when.
 fn written(rollout: &Value) -> (String, String) {
     let key = format!("f:{REQUEST_ANNOTATION}");
@@ -69,6 +99,7 @@ fn written(rollout: &Value) -> (String, String) {
 mod tests {
     use super::*;
     use serde_json::json;
+    use tidegate_engine::state::{Cause, Origin, Revision, Trial, TrialId};
 
     fn rollout(text: &str, time: &str) -> Value {
         json!({"metadata": {"annotations": {REQUEST_ANNOTATION: text}, "managedFields": [
@@ -93,6 +124,37 @@ mod tests {
         let asked = ask(&rollout(text, "2026-01-01T00:00:00Z")).unwrap();
         let what = What::Abort { hold: true };
         assert_eq!(asked, Ask { token: "7f3a".to_owned(), who: "ann x".to_owned(), what });
+    }
+
+    #[test]
+    fn what_is_freed_ends_a_trial_on_its_way_and_nothing_else() {
+        let freed = ["Service web: incident 7".to_owned()];
+        let since = chrono::DateTime::UNIX_EPOCH;
+        let with = |stage: Stage| State {
+            trial: Some(Trial {
+                id: TrialId::new("t3"),
+                canary: Revision::new("acanary"),
+                origin: Origin::Unknown,
+                started: since,
+                ready: None,
+                home: None,
+                skip: None,
+                handed: false,
+                told: Vec::new(),
+                stage,
+            }),
+            ..State::default()
+        };
+        let baking = with(Stage::Baking { step: 0, since });
+        let asked = super::freed(&baking, &freed).unwrap();
+        assert_eq!(asked.what, What::Abort { hold: true });
+        assert_eq!(asked.who, "break-glass on Service web: incident 7");
+        assert_eq!(super::freed(&baking, &[]), None);
+        let handing = with(Stage::Promoting { part: Promotion::HandingOver, since });
+        assert_eq!(super::freed(&handing, &freed), None);
+        let going = with(Stage::Aborting { cause: Cause::Superseded, since });
+        assert_eq!(super::freed(&going, &freed), None);
+        assert_eq!(super::freed(&State::default(), &freed), None);
     }
 
     #[test]

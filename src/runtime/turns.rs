@@ -88,6 +88,8 @@ struct Memory {
     written: Option<Instant>,
     /// The effect that failed last.
     trouble: Option<String>,
+    /// What a person has freed.
+    freed: Vec<String>,
     /// Traffic is on its way home.
     urgent: bool,
 }
@@ -174,13 +176,14 @@ impl Turns {
         seen: Seen,
         measured: &Measured,
     ) -> Observed {
+        self.with(key, |memory| memory.freed.clone_from(&seen.freed));
         Observed {
             workload: seen.workload,
             stable: seen.stable,
             canary: seen.canary,
             traffic: seen.traffic,
             verdict: measured.verdict.clone(),
-            ask: request::ask(live),
+            ask: request::freed(state, &seen.freed).or_else(|| request::ask(live)),
             revert: asked.revert.as_ref().and_then(|order| self.reverts.answer(&order.trial)),
             delivered: self.notifier.delivered(key, state),
         }
@@ -286,8 +289,13 @@ impl Turns {
         self.with(key, |memory| memory.followed.clone())
     }
 
+    /// What is not as it should be: what is left alone, and what failed.
     pub(super) fn trouble(&self, key: &Key) -> Option<String> {
-        self.with(key, |memory| memory.trouble.clone())
+        let (freed, trouble) =
+            self.with(key, |memory| (memory.freed.join(", "), memory.trouble.clone()));
+        let freed = (!freed.is_empty()).then(|| format!("left alone by break-glass: {freed}"));
+        let all: Vec<_> = freed.into_iter().chain(trouble).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     pub(super) fn set_trouble(&self, key: &Key, trouble: Option<String>) {

@@ -11,6 +11,8 @@ mod argocd;
 mod floor;
 mod gate;
 mod gitops;
+mod hands;
+mod input;
 mod kubelet;
 mod observe;
 mod releases;
@@ -37,6 +39,8 @@ pub(crate) fn main() -> ExitCode {
     let tier = if env!("CARGO_CRATE_NAME") == "matrix" { Tier::Matrix } else { Tier::Smoke };
     let mut all = smoke();
     all.extend(matrix());
+    all.extend(hands::stories());
+    all.extend(input::stories());
     all.extend(alone().into_iter().map(Story::alone));
     all.extend(with_argocd().into_iter().map(Story::with_argocd));
     runner::run(tier, all)

@@ -88,7 +88,7 @@ fn name(object: &Value) -> String {
 }
 
 /// The phases that were seen until the trial was over.
-async fn phases_until(shop: &Shop, trials: u64, within: Duration) -> Result<Vec<String>> {
+pub(crate) async fn phases_until(shop: &Shop, trials: u64, within: Duration) -> Result<Vec<String>> {
     let mut phases: Vec<String> = Vec::new();
     eventually("the trial ends", within, async || {
         let rollout = shop.rollout().await?;
@@ -165,7 +165,7 @@ async fn it_was_handed_over(shop: &Shop, before: &Before) -> Result<()> {
 }
 
 /// No hold, no pin, no weight, no set, no Service and no field of ours is left but the claim.
-async fn everything_is_as_in_git(shop: &Shop, version: &str) -> Result<()> {
+pub(crate) async fn everything_is_as_in_git(shop: &Shop, version: &str) -> Result<()> {
     eventually("every object is as in Git", SOON, async || {
         let deployment = shop.get(APPS, "Deployment", "web").await?.context("no Deployment")?;
         let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
@@ -196,7 +196,7 @@ async fn everything_is_as_in_git(shop: &Shop, version: &str) -> Result<()> {
 }
 
 /// And then: half a minute without a write, a commit or a further notification of an abort.
-async fn nothing_more_happens(shop: &Shop) -> Result<()> {
+pub(crate) async fn nothing_more_happens(shop: &Shop) -> Result<()> {
     let versions = async || -> Result<Vec<(String, String)>> {
         let mut all = vec![shop.rollout().await?];
         for (api, kind) in

@@ -173,14 +173,32 @@ fn restoring(
         return leave(turn, trial, cause, revert);
     }
     turn.say(Reason::Restoring, "stable's template is being written back");
-    if deployed.is_some() {
-        turn.next.overwritten = deployed;
-    }
+    write_over(turn, &trial, work, revert.as_ref());
     if turn.is_over(trial.stage.since(), defaults::REVERT_ALARM) {
         let message = "stable's template could not be written back".to_owned();
         turn.notify_once(&mut trial, Severity::Critical, Reason::Restoring, message);
     }
     Some(trial)
+}
+
+/// Stable's template goes over the failed one: what is deployed by name does not run any more, and
+/// is no good revision when its engine says that it is applied. To be noted in the very decision
+/// that asks for the write: at the next look it is done.
+pub(super) fn write_over(
+    turn: &mut Turn<'_>,
+    trial: &Trial,
+    work: &Workload,
+    revert: Option<&RevertOutcome>,
+) {
+    let deployed = match (&work.deployed, &trial.origin) {
+        (Deployed::Git { revision, .. }, _) => Some(revision.clone()),
+        (Deployed::Unknown, Origin::Git { bad, .. }) => Some(bad.clone()),
+        (Deployed::Unknown | Deployed::OutOfBand { .. }, _) => None,
+    };
+    let good = turn.next.stable.as_ref().and_then(|stable| stable.git.clone());
+    if deployed.is_some() && deployed != good && deployed != reverted_at(revert) {
+        turn.next.overwritten = deployed;
+    }
 }
 
 /// The revision that renders stable again.

@@ -1,5 +1,6 @@
 //! Git is put right: what is reverted, what never is, and what the answers lead to.
 
+use super::back::write_over;
 use super::rest::deployed_revision;
 use super::turn::Turn;
 use crate::defaults;
@@ -103,6 +104,7 @@ pub(super) fn reverting(
     match outcome {
         RevertOutcome::Pushed { .. } | RevertOutcome::AlreadyReverted { .. } => {
             turn.notify(Severity::Info, reason, message);
+            write_over(turn, &trial, work, Some(&outcome));
             trial.stage = Stage::Restoring { cause, revert: Some(outcome), since: turn.now };
         }
         RevertOutcome::PullRequest { .. } | RevertOutcome::Retry { .. } => {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use kube::{Client, Config};
 use serde_json::json;
 use tidegate_engine::observed::{Pinned, RouteView, TroubleKind};
-use tidegate_engine::state::{GitRevision, Origin, Stable, Trial, TrialId};
+use tidegate_engine::state::{Cause, GitRevision, Origin, Stable, Trial, TrialId};
 
 use super::*;
 use crate::kubernetes::{CanaryService, revision_of};
@@ -275,6 +275,18 @@ async fn who_only_watches_sees_the_pods_that_the_deployment_made() {
 }
 
 #[tokio::test]
+async fn after_a_bypass_our_set_of_the_same_template_is_still_seen() {
+    let mut state = on_trial(Stage::Aborting { cause: Cause::Bypassed, since: now() });
+    state.stable = Some(Stable { revision: revision("web:2"), git: None });
+    let mut free = deployment("web:2");
+    free["spec"]["paused"] = json!(false);
+    let objects = shop(&[free], &[flux(BAD, GOOD)]);
+    let seen = seen(objects, &state).await.expect("facts");
+    assert!(seen.canary.exists, "nobody would take it away");
+    assert!(!seen.stable.exists, "it is not the Deployment's");
+}
+
+#[tokio::test]
 async fn a_node_that_is_lost_is_its_pods_trouble() {
     let state = on_trial(Stage::Starting { since: now() });
     let mut objects = shop(&[deployment("web:2")], &[flux(BAD, GOOD)]);
@@ -319,7 +331,7 @@ async fn an_engine_that_cannot_be_asked_stops_a_start_and_never_a_way_home() {
     let objects = shop(&[deployment("web:2")], &[json!(500)]);
     let error = seen(objects.clone(), &rest()).await.expect_err("no facts");
     assert!(matches!(error, ObserveError::Cluster(_)), "{error:?}");
-    let cause = tidegate_engine::state::Cause::Superseded;
+    let cause = Cause::Superseded;
     let home = on_trial(Stage::Aborting { cause: cause.clone(), since: now() });
     let found = seen(objects.clone(), &home).await.expect("facts");
     assert_eq!(from_git(&found), None);
