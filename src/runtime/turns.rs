@@ -99,6 +99,10 @@ pub(super) struct Measured {
     pub(super) judgement: Option<Judgement>,
     /// The queries in full, for the record.
     pub(super) queries: Vec<String>,
+    /// When there may be more to judge. `None`: nothing was to be judged.
+    pub(super) again: Option<Duration>,
+    /// The canary's pods are not read yet, and that is worth waiting for.
+    pub(super) is_blind: bool,
 }
 
 impl Turns {
@@ -174,6 +178,7 @@ impl Turns {
         measured: &Measured,
     ) -> Observed {
         Observed {
+            is_blind: measured.is_blind,
             workload: seen.workload,
             stable: seen.stable,
             canary: seen.canary,

@@ -29,7 +29,7 @@ const HOME: &str = "tidegate-system";
 /// Requests a second.
 pub(crate) const RATE: f64 = 200.0;
 /// Flux, pods and Envoy need seconds; beside a build they need more.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 static INSTALLED: OnceCell<()> = OnceCell::const_new();
 static LISTEN: AtomicU16 = AtomicU16::new(18080);
@@ -49,6 +49,15 @@ pub(crate) struct Shop {
 impl Shop {
     /// Version 1 serves under load, and Tidegate has seen it.
     pub(crate) async fn open(world: &'static World, name: &str) -> Result<Self> {
+        Self::open_through(world, name, None).await
+    }
+
+    /// The same, with a proxy between the controller and the API server.
+    pub(crate) async fn open_through(
+        world: &'static World,
+        name: &str,
+        proxy: Option<&str>,
+    ) -> Result<Self> {
         INSTALLED.get_or_try_init(|| install(world)).await?;
         let namespace = world.namespace(name).await?;
         let repository = world.forge().repository(&namespace).await?;
@@ -57,7 +66,7 @@ impl Shop {
         let files: Vec<_> = files.iter().map(|(path, text)| (*path, Some(text.as_str()))).collect();
         let first = repository.commit("Ada Lovelace", "web: first release, v1", &files).await?;
         let options = FluxOptions {
-            timeout: Some(Duration::from_secs(180)),
+            timeout: Some(Duration::from_mins(3)),
             interval: Duration::from_secs(10),
             source_interval: Duration::from_secs(1),
             ..FluxOptions::waiting()
@@ -65,8 +74,14 @@ impl Shop {
         let flux =
             world.flux().follow(&namespace, "web", &repository, "./apps/web", options).await?;
         flux.wait_ready(&first, SOON).await?;
-        let load = Load::start(LoadOptions::new(world.gateway(), &host(&namespace), RATE)).await?;
-        let kubeconfig = world.kubeconfig_for(HOME, "tidegate").await?;
+        let load = Load::start(LoadOptions::new(world.gateway(), host(&namespace), RATE)).await?;
+        let kubeconfig = match proxy {
+            Some(url) => {
+                let account = world.account(HOME, "tidegate").await?.through(url);
+                account.write(&world.folder().join(format!("{namespace}.kubeconfig")))?
+            }
+            None => world.kubeconfig_for(HOME, "tidegate").await?,
+        };
         let listen = LISTEN.fetch_add(1, Ordering::Relaxed);
         let mut shop =
             Self { world, namespace, repository, flux, load, controller: None, listen, kubeconfig };
