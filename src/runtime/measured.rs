@@ -71,8 +71,10 @@ impl Turns {
         state: &State,
         now: DateTime<Utc>,
     ) -> bool {
-        let stage = state.trial.as_ref().map(|trial| &trial.stage);
-        let is_starting = matches!(stage, Some(Stage::Starting { .. }));
+        let is_starting = state
+            .trial
+            .as_ref()
+            .is_some_and(|trial| matches!(trial.stage, Stage::Starting { .. }));
         if !is_starting || seen.canary.ready == 0 || seen.canary.ready < seen.canary.desired {
             return false;
         }

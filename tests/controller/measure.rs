@@ -213,17 +213,28 @@ impl Asking {
         }
     }
 
-    async fn look(&self, second: i64) -> Samples {
-        let arms = Arms {
+    fn arms(&self) -> Arms<'_> {
+        Arms {
             namespace: "shop",
             canary: &self.canary,
             stable: &self.stable,
             canary_service: "web-canary",
             stable_service: Some("web"),
-        };
-        let source = Source { name: "main", spec: &self.spec, credentials: &self.credentials };
-        let (resolved, wanted) = (&self.resolved, wanted());
-        self.measurer.gather(resolved, &source, &arms, &wanted, at(second)).await.0
+        }
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source { name: "main", spec: &self.spec, credentials: &self.credentials }
+    }
+
+    async fn look(&self, second: i64) -> Samples {
+        let (resolved, source, arms) = (&self.resolved, self.source(), self.arms());
+        self.measurer.gather(resolved, &source, &arms, &wanted(), at(second)).await.0
+    }
+
+    async fn is_blind(&self, second: i64) -> bool {
+        let (resolved, source, arms) = (&self.resolved, self.source(), self.arms());
+        self.measurer.is_blind(resolved, &source, &arms, at(second)).await
     }
 }
 
@@ -310,6 +321,24 @@ async fn criteria_that_ask_the_same_share_the_answer() {
     // Four for now and for what is newest, two each for the last day and the last hour.
     assert_eq!(store.asked().len(), 12);
     assert_eq!(samples.series["errors"], samples.series["again"]);
+}
+
+#[tokio::test]
+async fn pods_that_are_not_read_yet_are_waited_for_only_where_others_are_read() {
+    for (read, is_blind) in [
+        (vec!["web-stable"], true),
+        (vec!["web-stable", "web-canary"], false),
+        (vec![], false),
+        (vec!["web-canary"], false),
+    ] {
+        let store = Store::start(move |asked| {
+            assert!(asked.query.contains("up{"), "{}", asked.query);
+            let one = |name: &&str| line(asked, &json!({"pod": name}), |_| Some(1.0));
+            matrix(&read.iter().filter_map(one).collect::<Vec<_>>())
+        })
+        .await;
+        assert_eq!(Asking::new(&store, ERRORS).is_blind(9).await, is_blind);
+    }
 }
 
 #[tokio::test]
