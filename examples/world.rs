@@ -6,11 +6,7 @@
 //! cargo run --example world -- kubectl get pods -A
 //! ```
 
-#![expect(
-    clippy::print_stdout,
-    clippy::disallowed_methods,
-    reason = "an example talks to people and runs programs"
-)]
+#![expect(clippy::print_stdout, reason = "an example talks to people")]
 
 use std::{
     env,

@@ -5,7 +5,9 @@ use tidegate_engine::plan::Weight;
 
 use super::error::ActError;
 use super::live::{Live, on_each};
-use crate::kubernetes::{Cluster, Kind, Pair, Target, WEIGHT_ANNOTATION, json, patch};
+use crate::kubernetes::{
+    Cluster, Kind, Pair, RouteShare, Target, WEIGHT_ANNOTATION, is_accepted, json, patch,
+};
 
 fn pair(target: &Target) -> Option<Pair<'_>> {
     Some(Pair {
@@ -16,6 +18,10 @@ fn pair(target: &Target) -> Option<Pair<'_>> {
 }
 
 /// Every route gives the canary this share of what the Service has.
+///
+/// A gateway learns of backends and of routes by different ways, and a request that is sent to a
+/// backend it does not know yet is lost. So the canary is first named at weight 0; once the gateway
+/// has taken that, asked again, it gets its share.
 pub(super) async fn split(
     cluster: &Cluster,
     target: &Target,
@@ -55,6 +61,13 @@ fn replacement(at: usize, old: &[Value], new: Vec<Value>) -> Option<Value> {
 }
 
 fn splitting(route: &Value, pair: Pair<'_>, weight: Weight) -> Result<Vec<Value>, String> {
+    let weight = match pair.share(route) {
+        RouteShare::Home => Weight::ZERO,
+        RouteShare::Split(Weight::ZERO) if weight != Weight::ZERO && !is_accepted(route) => {
+            return Ok(Vec::new());
+        }
+        RouteShare::Split(_) | RouteShare::Mixed => weight,
+    };
     let mut operations = Vec::new();
     let mut is_named = false;
     for (at, backends) in rules(route, pair) {
@@ -96,22 +109,45 @@ mod tests {
         ]}})
     }
 
+    fn weight(percent: u8) -> Weight {
+        Weight::new(percent).expect("a percentage")
+    }
+
+    #[test]
+    fn a_canary_gets_its_share_once_the_gateway_knows_it() {
+        let mut named = route();
+        named["metadata"] = json!({"generation": 2, "annotations": {WEIGHT_ANNOTATION: "0"}});
+        named["spec"]["parentRefs"] = json!([{"name": "gateway"}]);
+        named["spec"]["rules"][1]["backendRefs"] = json!([
+            {"name": "web", "port": 80, "weight": 100},
+            {"name": "web-canary", "port": 80, "weight": 0},
+        ]);
+        let first = splitting(&route(), PAIR, weight(20)).expect("can be split");
+        assert_eq!(first, splitting(&route(), PAIR, Weight::ZERO).expect("can be split"));
+        assert_eq!(splitting(&named, PAIR, weight(20)), Ok(Vec::new()), "not taken yet");
+        let says = |kind: &str| json!({"type": kind, "status": "True", "observedGeneration": 2});
+        let conditions = json!([says("Accepted"), says("ResolvedRefs")]);
+        named["status"]["parents"] =
+            json!([{"parentRef": {"name": "gateway"}, "conditions": conditions}]);
+        let then = splitting(&named, PAIR, weight(20)).expect("can be split");
+        assert!(then.iter().any(|one| one["value"][1]["weight"] == 20), "{then:?}");
+    }
+
     #[test]
     fn only_backends_of_rules_that_name_the_service_are_written() {
-        let weight = Weight::new(20).expect("a percentage");
-        let operations = splitting(&route(), PAIR, weight).expect("can be split");
+        let operations = splitting(&route(), PAIR, weight(20)).expect("can be split");
         assert_eq!(
             operations,
             [
                 patch::add(
                     "/spec/rules/1/backendRefs",
                     json!([
-                        {"name": "web", "port": 80, "weight": 80},
-                        {"name": "web-canary", "port": 80, "weight": 20},
+                        {"name": "web", "port": 80, "weight": 100},
+                        {"name": "web-canary", "port": 80, "weight": 0},
                     ])
                 ),
                 patch::add("/metadata/annotations", json!({})),
-                patch::add("/metadata/annotations/tidegate.dev~1weight", "20"),
+                patch::add("/metadata/annotations/tidegate.dev~1weight", "0"),
             ]
         );
     }
@@ -124,8 +160,7 @@ mod tests {
             {"name": "web", "port": 80, "weight": 80},
             {"name": "web-canary", "port": 80, "weight": 20},
         ]);
-        let weight = Weight::new(20).expect("a percentage");
-        assert_eq!(splitting(&split, PAIR, weight), Ok(Vec::new()));
+        assert_eq!(splitting(&split, PAIR, weight(20)), Ok(Vec::new()));
         let home = json!([{"name": "web", "port": 80, "weight": 1}]);
         assert_eq!(
             going_home(&split, PAIR),

@@ -30,6 +30,10 @@ pub(super) struct RunArgs {
     /// Serve /metrics, /healthz and /readyz here
     #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// Serve the gate here, over TLS, to API servers without a policy API of their own; only
+    /// where `deploy/webhook` is applied
+    #[arg(long, default_value = "0.0.0.0:9443", value_name = "ADDRESS")]
+    webhook_listen: SocketAddr,
     /// Keep fetched history of repositories here; a cache, nothing is lost with it
     #[arg(long, default_value = "/var/lib/tidegate", value_name = "FOLDER")]
     data: PathBuf,
@@ -62,10 +66,11 @@ pub(super) async fn run(args: RunArgs) -> Result<(), RunError> {
         home,
         alertmanagers: args.alertmanagers,
         listen: args.listen,
+        webhook: args.webhook_listen,
         data: args.data,
         cluster_name: args.cluster_name,
         concurrency: args.concurrency,
         leader_elect: args.leader_elect,
     };
-    crate::runtime::run::run(options).await
+    Box::pin(crate::runtime::run::run(options)).await
 }

@@ -3,6 +3,7 @@
 //! Objects travel as raw JSON. A pod template never goes through typed structs: a field newer than
 //! ours must survive from the Deployment into the canary's set.
 
+mod accepted;
 mod backends;
 mod cluster;
 mod error;
@@ -14,6 +15,7 @@ mod revision;
 pub mod sets;
 mod target;
 
+pub use accepted::is_accepted;
 pub use backends::{Pair, RouteShare, WEIGHT_ANNOTATION};
 pub use cluster::{Cluster, Propagation};
 pub use error::{ClusterError, Verb};

@@ -6,7 +6,7 @@ use tidegate_engine::observed::{Pinned, RouteView, TrafficView};
 use tidegate_engine::state::{Promotion, Stage, State};
 
 use super::workload::Sets;
-use crate::kubernetes::{POD_TEMPLATE_HASH, Pair, RouteShare, Target, json};
+use crate::kubernetes::{POD_TEMPLATE_HASH, Pair, RouteShare, Target, is_accepted};
 
 /// What Services and routes say. `others` are held like them and pinned to nothing of stable's.
 pub(super) fn view(
@@ -82,41 +82,6 @@ fn route(target: &Target, routes: &[Value]) -> Option<RouteView> {
         RouteShare::Split(weight) => Some(RouteView::Split(weight)),
         RouteShare::Mixed => None,
     }
-}
-
-/// Every gateway that the route names has taken this generation of it with all its backends. One
-/// that refuses the route as it is now sends it nothing, and is left out as long as another takes
-/// it.
-fn is_accepted(route: &Value) -> bool {
-    let generation = json::number(route, "/metadata/generation");
-    let mut taken = 0_usize;
-    for parent in json::list(route, "/status/parents") {
-        let named = json::list(route, "/spec/parentRefs");
-        if !named.iter().any(|wanted| is_same_parent(wanted, &parent["parentRef"])) {
-            continue;
-        }
-        let says = |kind: &str| {
-            let mut all = json::list(parent, "/conditions").iter();
-            let found = all.find(|found| found["type"] == kind)?;
-            let is_current =
-                generation.is_some() && json::number(found, "/observedGeneration") >= generation;
-            is_current.then(|| found["status"] == "True")
-        };
-        match (says("Accepted"), says("ResolvedRefs")) {
-            (Some(true), Some(true)) => taken += 1,
-            (Some(false), _) => {}
-            _ => return false,
-        }
-    }
-    taken > 0
-}
-
-fn is_same_parent(one: &Value, other: &Value) -> bool {
-    ["name", "namespace", "sectionName", "port"].iter().all(|key| {
-        // A route need not name its own namespace; a controller may or may not repeat it.
-        *key == "namespace" && (one.get(key).is_none() || other.get(key).is_none())
-            || one.get(key) == other.get(key)
-    })
 }
 
 #[cfg(test)]

@@ -71,10 +71,8 @@ impl Turns {
         state: &State,
         now: DateTime<Utc>,
     ) -> bool {
-        let is_starting = state
-            .trial
-            .as_ref()
-            .is_some_and(|trial| matches!(trial.stage, Stage::Starting { .. }));
+        let is_starting =
+            state.trial.as_ref().is_some_and(|trial| matches!(trial.stage, Stage::Starting { .. }));
         if !is_starting || seen.canary.ready == 0 || seen.canary.ready < seen.canary.desired {
             return false;
         }

@@ -173,7 +173,7 @@ impl Turns {
             seen,
             decision,
             judgement: measured.judgement.as_ref(),
-            gate: self.gate,
+            gate: *self.gate.borrow(),
             generation: read::number(&live, "/metadata/generation"),
             wrong: followed.wrong.as_deref(),
             trouble: self.trouble(key),

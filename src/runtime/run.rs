@@ -1,6 +1,8 @@
 //! The process: it leads, or waits to; it is told what changed, and takes turns.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,11 +10,12 @@ use std::time::Duration;
 
 use futures::stream::{Stream, StreamExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use tidegate_api::GateKind;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::lease::{self, Leading, Lease};
 use super::metrics::Metrics;
@@ -23,11 +26,14 @@ use super::secrets::Secrets;
 use super::serve::{self, HEARTBEAT, Health};
 use super::turns::{Parts, Turns};
 use super::{Key, said, signal};
+use crate::gate;
 use crate::kubernetes::Cluster;
 use crate::observe;
 
 /// Turns that run get this long to end; then they are dropped, which is as safe as a crash.
 const GRACE: Duration = Duration::from_secs(3);
+/// Policies and webhook configurations are looked for this often.
+const GATE: Duration = Duration::from_mins(5);
 
 /// How the controller runs.
 #[derive(Clone, Debug)]
@@ -42,6 +48,8 @@ pub struct Options {
     pub alertmanagers: Vec<String>,
     /// Where metrics and health are served.
     pub listen: SocketAddr,
+    /// Where the gate is served to API servers without `MutatingAdmissionPolicy`.
+    pub webhook: SocketAddr,
     /// Where fetched history of repositories is kept.
     pub data: PathBuf,
     /// For alerts; empty: none.
@@ -104,7 +112,9 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let listener = serve::bind(address).await;
     let listener = listener.map_err(|source| RunError::Listen { address, source })?;
     let stop = signal::stop().map_err(RunError::Signals)?;
-    Process { options, home, cluster, alertmanagers, stop }.run(listener).await
+    let gate = watch::Sender::new(None);
+    let process = Process { options, home, cluster, alertmanagers, gate, stop };
+    Box::pin(process.run(listener)).await
 }
 
 async fn configuration(file: Option<&std::path::Path>) -> Result<kube::Config, RunError> {
@@ -121,6 +131,8 @@ struct Process {
     home: String,
     cluster: Cluster,
     alertmanagers: Arc<Alertmanagers>,
+    /// What holds new templates on this cluster.
+    gate: watch::Sender<Option<GateKind>>,
     /// True once somebody said stop.
     stop: watch::Receiver<bool>,
 }
@@ -131,16 +143,56 @@ impl Process {
         let pages = serve::serve(listener, metrics.clone(), health.clone(), self.stop.clone());
         let pages = tokio::spawn(pages);
         health.begin();
-        let ended = if self.options.leader_elect {
-            self.with_lease(&metrics, &health).await
-        } else {
-            metrics.leads(true);
-            self.lead(lease::identity(), Leading::always(), &metrics, &health, self.stop.clone())
-                .await;
-            Ok(())
+        // Before the first turn, so that its status says what the cluster has.
+        self.look_for_the_gate().await;
+        let ended = tokio::select! {
+            ended = self.work(&metrics, &health) => ended,
+            never = self.keep_the_gate() => match never {},
         };
         pages.abort();
         ended
+    }
+
+    async fn work(&self, metrics: &Arc<Metrics>, health: &Arc<Health>) -> Result<(), RunError> {
+        if self.options.leader_elect {
+            return self.with_lease(metrics, health).await;
+        }
+        metrics.leads(true);
+        let stop = self.stop.clone();
+        self.lead(lease::identity(), Leading::always(), metrics, health, stop).await;
+        Ok(())
+    }
+
+    /// Every process answers the API server, whether it leads or not.
+    async fn keep_the_gate(&self) -> Infallible {
+        let look = async {
+            loop {
+                sleep(GATE).await;
+                self.look_for_the_gate().await;
+            }
+        };
+        let stop = self.stop.clone();
+        let serve = gate::serve_webhook(&self.cluster, &self.home, self.options.webhook, stop);
+        let serve = async {
+            if let Err(error) = serve.await {
+                let why = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, why, "the gate is not served");
+            }
+            pending().await
+        };
+        futures::future::select(std::pin::pin!(look), std::pin::pin!(serve)).await.factor_first().0
+    }
+
+    async fn look_for_the_gate(&self) {
+        match gate::choose(&self.cluster).await {
+            Ok(kind) => {
+                let changed = |known: &mut Option<GateKind>| std::mem::replace(known, kind) != kind;
+                if self.gate.send_if_modified(changed) || kind.is_none() {
+                    tracing::info!(gate = ?kind, "what holds new templates");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the gate cannot be looked for"),
+        }
     }
 
     /// Waits for the lease, then leads until it is lost or somebody says stop.
@@ -202,7 +254,7 @@ impl Process {
             secrets,
             identity,
             cluster_name: self.options.cluster_name.clone(),
-            gate: None,
+            gate: self.gate.subscribe(),
             touch,
         });
         let client = self.cluster.client().clone();

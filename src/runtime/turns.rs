@@ -13,6 +13,7 @@ use tidegate_engine::observed::Observed;
 use tidegate_engine::state::{State, TrialId};
 use tidegate_engine::{Decision, Questions};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::error::{Part, TurnError, Why};
@@ -55,7 +56,7 @@ pub struct Parts {
     /// Name of the cluster, for alerts; empty: none.
     pub cluster_name: String,
     /// What keeps new templates from rolling out here, as far as it is known.
-    pub gate: Option<GateKind>,
+    pub gate: watch::Receiver<Option<GateKind>>,
     /// Keys to look at soon.
     pub touch: UnboundedSender<Key>,
 }
@@ -72,7 +73,7 @@ pub struct Turns {
     pub(super) metrics: Arc<Metrics>,
     pub(super) secrets: Secrets,
     pub(super) measurer: Measurer,
-    pub(super) gate: Option<GateKind>,
+    pub(super) gate: watch::Receiver<Option<GateKind>>,
     pub(super) touch: UnboundedSender<Key>,
     cluster_name: String,
     memory: Mutex<BTreeMap<Key, Memory>>,

@@ -9,6 +9,7 @@
 mod act;
 mod argocd;
 mod floor;
+mod gate;
 mod gitops;
 mod kubelet;
 mod observe;
@@ -120,6 +121,8 @@ fn main() -> ExitCode {
             )
             .alone(),
             Story::matrix("killed_servers_come_back", servers::killed_servers_come_back).alone(),
+            Story::smoke("the_policies_hold", gate::the_policies_hold),
+            Story::matrix("the_webhook_holds", gate::the_webhook_holds).alone(),
             Story::matrix("the_policy_api_can_be_off", servers::the_policy_api_can_be_off).alone(),
         ],
     )

@@ -34,7 +34,7 @@ pub(crate) fn nested() -> Option<ExitCode> {
 fn play(part: &str, sandbox: &Sandbox) -> Result<ExitCode> {
     let up = || println!("{UP}{}", sandbox.folder().display());
     match part {
-        "exit" => return Ok(ExitCode::from(7)),
+        "exit" => Ok(ExitCode::from(7)),
         "stubborn" => {
             // Orphans in sessions of their own that hear no signal but SIGKILL.
             let script = "trap '' TERM HUP INT; for i in 1 2 3; do setsid sleep 1000 & done; wait";

@@ -113,7 +113,7 @@ impl World {
             secrets,
             identity: "test".to_owned(),
             cluster_name: String::new(),
-            gate: None,
+            gate: tokio::sync::watch::channel(None).1,
             touch,
         });
         api.take_writes();

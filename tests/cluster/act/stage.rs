@@ -167,6 +167,30 @@ impl Stage {
     pub(super) async fn all(&self, effects: &[Effect]) -> Result<()> {
         for effect in effects {
             self.act(effect).await.with_context(|| format!("{effect:?}"))?;
+            if matches!(effect, Effect::Route { .. }) {
+                // Asked for until it is seen: the first time the canary is only named.
+                self.gateways_take_the_routes().await?;
+                self.act(effect).await.with_context(|| format!("{effect:?}, again"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what a gateway says of routes that it has taken; these name one that is not there.
+    async fn gateways_take_the_routes(&self) -> Result<()> {
+        for name in &self.target.routes {
+            let live = self.get(Kind::HttpRoute, name).await?;
+            let generation = live["metadata"]["generation"].clone();
+            let says = |kind: &str| {
+                json!({"type": kind, "status": "True", "reason": kind, "message": "",
+                    "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"})
+            };
+            let parent = json!({"parentRef": {"name": "gateway"},
+                "controllerName": "example.com/gateway",
+                "conditions": [says("Accepted"), says("ResolvedRefs")]});
+            let status = json!({"status": {"parents": [parent]}});
+            let (params, patch) = (PatchParams::default(), Patch::Merge(status));
+            self.api(Kind::HttpRoute).patch_status(name, &params, &patch).await?;
         }
         Ok(())
     }
