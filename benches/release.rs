@@ -16,7 +16,7 @@
 mod shop;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env,
     process::ExitCode,
     time::{Duration, Instant},
@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use tidegate_testbed::{
     components::{self, Tier},
     fault::{Exchange, FaultProxy, Upstream},
-    load::Request,
+    load::{Record, Request},
     sandbox::{self, Next, Sandbox},
     world::{World, WorldOptions},
 };
@@ -172,6 +172,7 @@ async fn bad_release(world: &'static World, trace: bool) -> Result<Bad> {
     let failed = record.failed();
     let is_bad = |request: &&&Request| request.version.as_deref() == Some("v2");
     let bad: Vec<_> = failed.iter().filter(is_bad).collect();
+    tell_failures(&record, |request| request.version.as_deref() != Some("v2"));
     let first = bad.first().context("version 2 never failed")?.sent;
     let last = bad.iter().map(|request| request.ended()).max().unwrap_or(first);
     let writes = proxy.writes();
@@ -226,7 +227,9 @@ async fn good_release(world: &'static World, trace: bool) -> Result<Good> {
     if trace {
         tell_writes(&writes, start);
     }
-    let lost = shop.load.snapshot().since(start).failed().len();
+    let record = shop.load.snapshot().since(start);
+    tell_failures(&record, |_| true);
+    let lost = record.failed().len();
     let good = Good { lost, pods: seen.difference(&before).count(), writes: writes.len() };
     eprintln!(
         "good release: {} requests lost, {} pods created, {} writes, {:.0} s",
@@ -256,7 +259,8 @@ async fn outcome(
             Some(outcome) if outcome == expected => return Ok(()),
             Some(outcome) => bail!("expected {expected}, the trial ended as {outcome}"),
             None => {
-                ensure!(Instant::now() < until, "the trial does not end: {}", shop.phase().await?)
+                let phase = shop.phase().await?;
+                ensure!(Instant::now() < until, "the trial does not end: {phase}");
             }
         }
         tokio::time::sleep(POLL).await;
@@ -267,6 +271,25 @@ async fn outcome(
 async fn proxy(world: &World) -> Result<FaultProxy> {
     let admin = world.admin();
     FaultProxy::start(Upstream::kubernetes(&admin.server, admin.ca_pem.as_bytes())).await
+}
+
+/// What should not have failed, and when: each reason once.
+fn tell_failures(record: &Record, which: impl Fn(&Request) -> bool) {
+    let mut reasons: BTreeMap<String, (usize, Vec<&Request>)> = BTreeMap::new();
+    for request in record.failed().into_iter().filter(|request| which(request)) {
+        let (count, ends) = reasons.entry(request.outcome.to_string()).or_default();
+        *count += 1;
+        ends.truncate(1);
+        ends.push(request);
+    }
+    for (reason, (count, ends)) in reasons {
+        let at = |request: Option<&&Request>| {
+            request.map(|request| record.wall(request.sent).format("%H:%M:%S%.3f").to_string())
+        };
+        let (from, to) =
+            (at(ends.first()).unwrap_or_default(), at(ends.last()).unwrap_or_default());
+        eprintln!("  {count} times from {from} to {to}: {reason}");
+    }
 }
 
 fn tell_writes(writes: &[Exchange], zero: Instant) {

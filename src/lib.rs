@@ -22,6 +22,8 @@
 //!    │          ├─▶ sync ────▶ api        resolve does no I/O but reading files
 //!    │          ├─▶ git ─────▶ engine     git ✗ sync, sync ✗ git: the caller hands files over
 //!    │          └─▶ engine
+//!    ├─▶ runtime ─▶ resolve, observe, measure, act, git, engine
+//!    │                 measure ─▶ observe ─▶ kubernetes ◀─ act, gate
 //!    ├─▶ simulate ─▶ resolve, engine
 //!    └─▶ sync, git, api
 //! ```

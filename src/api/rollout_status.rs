@@ -64,7 +64,8 @@ pub struct RolloutStatus {
     pub gate: Option<GateKind>,
     /// The controller's memory. Written by the controller alone and of no fixed form: read the
     /// other fields instead.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    // `default`: `schema_with` hides from the schema that the field may be absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "free_form")]
     pub state: Option<serde_json::Value>,
 }

@@ -40,6 +40,20 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::WorkloadMissing,
+        Self::WorkloadTaken,
+        Self::StrategyRecreate,
+        Self::WorkloadPaused,
+        Self::ServiceMissing,
+        Self::ServiceSelectsOthers,
+        Self::ServiceNotHeld,
+        Self::RouteMissing,
+        Self::RouteWithoutService,
+        Self::CanaryServiceTaken,
+    ];
+
     /// The reason as conditions have it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -75,8 +75,10 @@ impl Turns {
         let (seen, measured) = Box::pin(look).await?;
         let decision = decide(&followed.resolved.plan, &state, &seen, now);
         let live = self.record(key, &live, &followed, &seen, &decision, &measured, now).await?;
+        // Traffic first: nothing that is told stands between a Fail and weight 0.
+        let acted = self.act(key, &live, &followed, &decision).await;
         self.tell(key, &live, &followed, &state, &decision, &measured, now).await;
-        self.act(key, &live, &followed, &decision).await?;
+        acted?;
         let stepped = decision.next != state;
         Ok(next_look(&decision, stepped, measured.again, now))
     }

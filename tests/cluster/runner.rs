@@ -29,7 +29,7 @@ const STORY_WITHIN: Duration = Duration::from_mins(5);
 pub(crate) enum Tier {
     /// With every `cargo test --workspace`.
     Smoke,
-    /// Only with `cargo test --test matrix`, or with `-- --include-ignored`.
+    /// Only with `cargo test --test matrix`.
     Matrix,
 }
 

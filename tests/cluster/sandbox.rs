@@ -143,7 +143,7 @@ pub(crate) async fn nothing_is_left_after_sigkill(_: &'static World) -> Result<(
     sigkill_leaves_nothing("stubborn", 7).await
 }
 
-pub(crate) async fn no_world_is_left(_: &'static World) -> Result<()> {
+pub(crate) async fn no_world_is_left_after_sigkill(_: &'static World) -> Result<()> {
     sigkill_leaves_nothing("world", 10).await
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use tidegate::cli::crd::{CrdArgs, CrdError, files, run};
+use tidegate::observe::Problem;
 use tidegate::resolve::load_text;
 use tidegate_api::{ConditionType, crds};
 use tidegate_engine::reason::Reason;
@@ -49,6 +50,27 @@ fn without_arguments_all_definitions_are_printed_as_documents() {
     let printed = String::from_utf8(printed).unwrap();
     assert_eq!(printed.matches("\nkind: CustomResourceDefinition\n").count(), 7);
     assert_eq!(printed.matches("---\n#").count(), files().unwrap().len());
+}
+
+/// A person repairs a status by hand, and the controller writes it piece by piece.
+#[test]
+fn a_status_has_no_field_that_must_be_there() {
+    for crd in crds() {
+        let schema = crd.spec.versions[0].schema.clone().unwrap().open_api_v3_schema.unwrap();
+        let status = serde_json::to_value(schema).unwrap()["properties"]["status"].take();
+        assert_eq!(status["required"], Value::Null, "{}", crd.spec.names.kind);
+    }
+}
+
+#[test]
+fn the_page_of_the_controller_names_every_problem() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/run.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let missing: Vec<_> = Problem::ALL
+        .iter()
+        .filter(|problem| !page.contains(&format!("| `Stalled` | `{}` |", problem.as_str())))
+        .collect();
+    assert_eq!(missing, Vec::<&Problem>::new());
 }
 
 fn page() -> String {

@@ -44,7 +44,8 @@ fn the_page_of_defaults_is_fresh() {
 fn the_page_of_reasons_is_fresh() {
     let mut page = "# Reasons\n\nWhy the controller decided what it decided: the reasons of \
         conditions, events and alerts, and labels of metrics. Written by the tests from \
-        `src/engine/reason.rs`.\n\n| reason | what it means |\n|---|---|\n"
+        `src/engine/reason.rs`. What keeps a Rollout from trials at all is in \
+        [run.md](run.md#when-something-is-wrong).\n\n| reason | what it means |\n|---|---|\n"
         .to_owned();
     for reason in Reason::ALL {
         let _ = writeln!(page, "| `{reason}` | {} |", cell(reason.meaning()));
