@@ -15,6 +15,9 @@ pub struct Observed {
     pub workload: Option<Workload>,
     /// Pods of the stable revision.
     pub stable: Pods,
+    /// Nobody would see what the canary does: its pods are up, but not read yet by the metric source
+    /// that reads stable's. `false` where it is of no use to wait.
+    pub is_blind: bool,
     /// Pods of the set we made for the canary, until the Deployment controller took it. Pods that
     /// the Deployment itself made of the same template do not count.
     pub canary: Pods,

@@ -10,6 +10,7 @@ use super::fold::{Counters, readings};
 use super::history::{Readings, history};
 use super::ledger::Ledger;
 use super::link::{Answers, Question, Span, answer};
+use super::newest::Newest;
 use super::trial::Look;
 use crate::resolve::CounterQuery;
 
@@ -33,6 +34,8 @@ pub(super) struct Counting {
     ledger: Ledger,
     /// The last instant that was read, in Unix seconds.
     read_to: Option<i64>,
+    /// What is newer, for the guard lane alone.
+    newest: Newest,
     past: Past,
 }
 
@@ -47,7 +50,13 @@ enum Past {
 
 impl Counting {
     pub(super) fn new(query: CounterQuery) -> Self {
-        Self { query, ledger: Ledger::default(), read_to: None, past: Past::Unknown(0, None) }
+        Self {
+            query,
+            ledger: Ledger::default(),
+            read_to: None,
+            newest: Newest::default(),
+            past: Past::Unknown(0, None),
+        }
     }
 
     /// Who is there now.
@@ -68,7 +77,7 @@ impl Counting {
 
     pub(super) fn questions(&self, look: &Look<'_>) -> Vec<Question> {
         let mut questions = Vec::new();
-        if let Some((span, groups)) = self.next(look) {
+        for (span, groups) in self.next(look).into_iter().chain(self.next_newest(look)) {
             for group in groups {
                 let texts = [group.texts.total, group.texts.second, group.texts.read];
                 let texts = texts.into_iter().chain(group.started);
@@ -94,11 +103,24 @@ impl Counting {
             return None;
         }
         let start = self.read_to.map_or(first, |read_to| (read_to - OVERLAP * step).max(first));
-        let pods = self.ledger.names(look.now, look.pace.forget());
+        let (pods, groups) = self.groups(look);
         let processes = i64::try_from(pods.len()).unwrap_or(i64::MAX).max(1);
         let instants = (AT_ONCE / processes).clamp(64, MOST_INSTANTS);
         let end = last.min(start + instants * step);
-        Some((Span { start, end, step }, groups(&self.query, look.arms, look.settings, &pods)))
+        Some((Span { start, end, step }, groups))
+    }
+
+    /// The newest samples, delayed or not: a broken release is stopped on what there is.
+    fn next_newest(&self, look: &Look<'_>) -> Option<(Span, Vec<Group>)> {
+        let span = self.newest.next(look)?;
+        Some((span, self.groups(look).1))
+    }
+
+    /// The processes worth asking for, and what is asked.
+    fn groups(&self, look: &Look<'_>) -> (Vec<String>, Vec<Group>) {
+        let pods = self.ledger.names(look.now, look.pace.forget());
+        let groups = groups(&self.query, look.arms, look.settings, &pods);
+        (pods, groups)
     }
 
     /// The last day, the last hour, and stable's counters. `None`: known, or not yet to be had.
@@ -130,6 +152,15 @@ impl Counting {
                 Err(_) => Past::Unknown(asked, Some(look.now)),
             };
         }
+        if let Some((span, groups)) = self.next_newest(look) {
+            for group in &groups {
+                // Without them the guard lane judges what the windows are made of.
+                if let Ok(found) = current(answers, group, span) {
+                    self.newest.read(group, found);
+                }
+            }
+            self.newest.asked(look);
+        }
         let Some((span, groups)) = self.next(look) else { return Ok(()) };
         for group in &groups {
             let found = current(answers, group, span)?;
@@ -144,16 +175,17 @@ impl Counting {
         self.read_to = Some(span.end);
         if let Some(until) = DateTime::from_timestamp(span.end, 0) {
             self.ledger.thin(&look.pace, until);
+            self.newest.forget(until);
         }
         Ok(())
     }
 
     pub(super) fn series(&self, look: &Look<'_>) -> CountSeries {
         let until = self.read_to.and_then(|read_to| DateTime::from_timestamp(read_to, 0));
-        let counts = until.map(|until| self.ledger.counts(&look.pace, until));
-        let (windows, guard) = counts.unwrap_or_default();
+        let windows = until.map(|until| self.ledger.windows(&look.pace, until));
+        let guard = self.newest.after(&self.ledger, &look.pace).guard(&look.pace);
         let history = if let Past::Known(history) = &self.past { history.clone() } else { None };
-        CountSeries { windows, guard, history }
+        CountSeries { windows: windows.unwrap_or_default(), guard, history }
     }
 }
 

@@ -133,15 +133,23 @@ impl Ledger {
         }
     }
 
-    /// Windows and guard samples up to an instant.
-    pub(super) fn counts(
-        &self,
-        pace: &Pace,
-        until: DateTime<Utc>,
-    ) -> (Vec<Window>, Vec<GuardSample>) {
-        let pods: Vec<_> = self.tallies.values().map(Tally::pod).collect();
-        let windows = counter::windows(&pods, &pace.spacing(until), until);
-        (windows, counter::guard(&pods, pace.since))
+    /// The windows up to an instant.
+    pub(super) fn windows(&self, pace: &Pace, until: DateTime<Utc>) -> Vec<Window> {
+        counter::windows(&self.pods(), &pace.spacing(until), until)
+    }
+
+    /// The guard samples, up to the last reading.
+    pub(super) fn guard(&self, pace: &Pace) -> Vec<GuardSample> {
+        counter::guard(&self.pods(), pace.since)
+    }
+
+    fn pods(&self) -> Vec<Pod> {
+        self.tallies.values().map(Tally::pod).collect()
+    }
+
+    #[cfg(test)]
+    fn counts(&self, pace: &Pace, until: DateTime<Utc>) -> (Vec<Window>, Vec<GuardSample>) {
+        (self.windows(pace, until), self.guard(pace))
     }
 
     /// How many points are kept.

@@ -1,23 +1,26 @@
 //! Asks, and remembers what was answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tidegate_api::MetricSourceSpec;
+use tidegate_api::{MeasuredBy, MetricSourceSpec};
 use tidegate_engine::SamplesWanted;
 use tidegate_engine::judge::{Context, Samples, Series};
 use tokio::time::Instant;
 
 use super::arms::{Arms, groups};
 use super::ledger::Pace;
-use super::link::{AskError, Link};
+use super::link::{AskError, Link, Question, Span, answer};
 use super::source::{Settings, Source};
 use super::trial::{Look, Trial};
-use crate::resolve::{Query, Resolved};
+use crate::resolve::{Query, Resolved, pods_read};
 
 /// Rounds of questions in one look: a trial's past is read in parts.
 const ROUNDS: usize = 32;
+/// What only might help is not waited for longer.
+const SHORT: Duration = Duration::from_secs(2);
 
 /// Gathers samples, and keeps between looks what was read.
 #[derive(Default)]
@@ -69,6 +72,38 @@ impl Measurer {
             .get_or_insert_with(|| Trial::new(source.name, wanted.since, &resolved.queries));
         ask(trial, &look, &link).await;
         (trial.samples(&look), context)
+    }
+
+    /// The canary's pods are not read yet while stable's are: its first errors would be seen by
+    /// nobody. A store that keeps no record of what is read, or does not answer, says nothing.
+    pub async fn is_blind(
+        &self,
+        resolved: &Resolved,
+        source: &Source<'_>,
+        arms: &Arms<'_>,
+        now: DateTime<Utc>,
+    ) -> bool {
+        let is_by_pod =
+            |query: &Query| matches!(query, Query::Counters(query) if query.by == MeasuredBy::Pod);
+        if !resolved.queries.values().any(is_by_pod) {
+            return false;
+        }
+        let settings = Settings::of(source.spec);
+        let Ok(link) = self.link(source, &settings) else { return false };
+        let (stable, canary) = (arms.stable_names(), arms.canary_names());
+        let all: Vec<_> = stable.iter().chain(&canary).cloned().collect();
+        let instant = now.timestamp() + 1;
+        let question = Question {
+            text: pods_read(&settings.namespace, arms.namespace, &settings.pod, &all),
+            span: Span { start: instant, end: instant, step: settings.scrape },
+        };
+        let deadline = Instant::now() + settings.timeout.min(SHORT);
+        let answers = link.ask(vec![question.clone()], deadline).await;
+        let Ok(series) = answer(&answers, &question) else { return false };
+        let read: BTreeSet<_> =
+            series.iter().filter_map(|one| one.metric().get(&settings.pod)).collect();
+        stable.iter().any(|name| read.contains(name))
+            && canary.iter().any(|name| !read.contains(name))
     }
 
     /// A Rollout is gone, and all that was read for it.

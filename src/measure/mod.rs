@@ -11,6 +11,9 @@
 //! value that merely stands still is told from one that was read again. What was read is kept
 //! between looks; after a restart it is read once more, from where the evidence began.
 //!
+//! The guard lane does not wait: what is newer than that is asked for beside, at the instant of the
+//! look, and no window is made of it.
+//!
 //! What cannot be had is [`Series::Unavailable`] with the reason, never zero and never success.
 //!
 //! [`MetricSourceSpec::delay`]: tidegate_api::MetricSourceSpec::delay
@@ -24,10 +27,11 @@ mod history;
 mod ledger;
 mod link;
 mod measurer;
+mod newest;
 mod source;
 mod trial;
 mod values;
 
 pub use arms::Arms;
 pub use measurer::{Measurer, queries};
-pub use source::{Basic, Credentials, Source};
+pub use source::{Basic, Credentials, Source, look_interval};

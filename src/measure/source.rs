@@ -17,6 +17,16 @@ const TIMEOUT: TimeDelta = TimeDelta::seconds(10);
 /// How many requests may be on their way at once where the source does not say so.
 const IN_FLIGHT: u32 = 8;
 
+/// Looks at samples are at least this far apart.
+const SHORTEST_LOOK: Duration = Duration::from_millis(500);
+
+/// How often it is worth looking: a quarter of the scrape interval, so that a new sample waits for
+/// an eighth of it on average.
+pub fn look_interval(spec: &MetricSourceSpec) -> Duration {
+    let milliseconds = Settings::of(spec).scrape.unsigned_abs().saturating_mul(250);
+    Duration::from_millis(milliseconds).max(SHORTEST_LOOK)
+}
+
 /// What is in the Secrets of a metric source.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {

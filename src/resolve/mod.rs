@@ -27,6 +27,7 @@ pub use invalid::{Fault, FieldPath, Invalid, ObjectKey, Segment};
 pub use plan::{References, Resolved, resolve};
 pub use promql::Selector;
 pub use query::{
-    CounterQuery, CounterTexts, INSTANCE_LABEL, Query, ScalarQuery, Second, process_starts,
+    CounterQuery, CounterTexts, INSTANCE_LABEL, Query, ScalarQuery, Second, pods_read,
+    process_starts,
 };
 pub use windows::Windows;

@@ -119,6 +119,17 @@ pub fn process_starts(
     format!("max by ({pod_label}) ({selector}) == min by ({pod_label}) ({selector})")
 }
 
+/// Which pods are read, whatever they answer: the record that every store of scrapes keeps.
+pub fn pods_read(
+    namespace_label: &str,
+    namespace: &str,
+    pod_label: &str,
+    pods: &[String],
+) -> String {
+    let selector = Selector::of("up").with(namespace_label, "=", namespace);
+    format!("max by ({pod_label}) ({})", selector.with(pod_label, "=~", &any_of(pods)))
+}
+
 /// One number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScalarQuery {

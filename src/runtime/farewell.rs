@@ -197,6 +197,7 @@ mod tests {
     /// In the middle of a trial at 20 %.
     fn in_trial() -> Observed {
         Observed {
+            is_blind: false,
             workload: Some(Workload {
                 template: revision("acanary"),
                 desired: 4,

@@ -3,20 +3,24 @@
 use chrono::{DateTime, Utc};
 use tidegate_api::MetricSourceSpec;
 use tidegate_engine::judge::{Context, Samples, Series, Verdict, judge};
+use tidegate_engine::state::{Stage, State};
 use tidegate_engine::{Questions, SamplesWanted};
 
-use super::reconcile::{Followed, chain};
+use super::reconcile::{Followed, SOON, chain};
 use super::secrets::SecretError;
 use super::turns::{Measured, Turns};
 use crate::measure::{self, Arms, Basic, Credentials, Source};
 use crate::observe::Seen;
 use crate::resolve::Resolved;
 
+/// Scrapers look for new pods this often, with some room: Prometheus each 5 s.
+const DISCOVERY: std::time::Duration = std::time::Duration::from_secs(8);
+
 impl Measured {
     /// Nothing was to be judged.
     pub(super) fn nothing() -> Self {
         let verdict = Verdict::NeedMoreData { eta: None, metric: String::new() };
-        Self { verdict, judgement: None, queries: Vec::new() }
+        Self { verdict, judgement: None, queries: Vec::new(), again: None, is_blind: false }
     }
 }
 
@@ -28,12 +32,18 @@ impl Turns {
         followed: &Followed,
         seen: &Seen,
         asked: &Questions,
+        state: &State,
         now: DateTime<Utc>,
     ) -> Measured {
-        let Some(wanted) = &asked.samples else { return Measured::nothing() };
+        let Some(wanted) = &asked.samples else {
+            let is_blind = self.is_blind(followed, seen, state, now).await;
+            let again = is_blind.then_some(SOON);
+            return Measured { again, is_blind, ..Measured::nothing() };
+        };
         let resolved = &followed.resolved;
         let arms = Arms::of(&followed.target, seen);
         let found = self.source(&followed.target.namespace, &resolved.source).await;
+        let again = found.as_ref().ok().map(|(spec, _)| measure::look_interval(spec));
         let (samples, context, queries) = match found {
             Ok((spec, credentials)) => {
                 let name = resolved.source.as_str();
@@ -49,7 +59,34 @@ impl Turns {
         };
         let judgement = judge(&resolved.plan.analysis, &samples, &context);
         let verdict = judgement.verdict.clone();
-        Measured { verdict, judgement: Some(judgement), queries }
+        Measured { verdict, judgement: Some(judgement), queries, again, is_blind: false }
+    }
+
+    /// Traffic would come before anybody measures. Scrapers find new pods within seconds; one that
+    /// does not is not waited for.
+    async fn is_blind(
+        &self,
+        followed: &Followed,
+        seen: &Seen,
+        state: &State,
+        now: DateTime<Utc>,
+    ) -> bool {
+        let is_starting =
+            state.trial.as_ref().is_some_and(|trial| matches!(trial.stage, Stage::Starting { .. }));
+        if !is_starting || seen.canary.ready == 0 || seen.canary.ready < seen.canary.desired {
+            return false;
+        }
+        let resolved = &followed.resolved;
+        let found = self.source(&followed.target.namespace, &resolved.source).await;
+        let Ok((spec, credentials)) = found else { return false };
+        let patience = DISCOVERY + 8 * measure::look_interval(&spec);
+        let born = seen.canary_pods.iter().filter_map(|pod| pod.created).max();
+        if born.is_none_or(|born| (now - born).to_std().is_ok_and(|age| age > patience)) {
+            return false;
+        }
+        let name = resolved.source.as_str();
+        let source = Source { name, spec: &spec, credentials: &credentials };
+        self.measurer.is_blind(resolved, &source, &Arms::of(&followed.target, seen), now).await
     }
 
     /// The metric source and what it takes to be let in, or why it cannot be asked.

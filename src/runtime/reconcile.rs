@@ -26,7 +26,7 @@ use crate::observe::{self, Problem, TargetFault};
 use crate::resolve::{self, Resolved};
 
 /// While traffic goes home, and after a step, the world is looked at again this soon.
-const SOON: std::time::Duration = std::time::Duration::from_millis(500);
+pub(super) const SOON: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// A Rollout that can be followed: what it asks for, and which objects are its own.
 pub(super) struct Followed {
@@ -79,7 +79,8 @@ impl Turns {
         let acted = self.act(key, &live, &followed, &decision).await;
         self.tell(key, &live, &followed, &state, &decision, &measured, now).await;
         acted?;
-        Ok(next_look(&decision, decision.next != state, now))
+        let stepped = decision.next != state;
+        Ok(next_look(&decision, stepped, measured.again, now))
     }
 
     /// What the Rollout asks for, and the objects it asks it of.
@@ -148,7 +149,7 @@ impl Turns {
     ) -> Result<(Observed, Measured), TurnError> {
         let seen = observe::look(&self.cluster, &followed.target, asked, state, now).await;
         let seen = seen.map_err(TurnError::observe)?;
-        let measured = self.measure(followed, &seen, asked, now).await;
+        let measured = self.measure(followed, &seen, asked, state, now).await;
         Ok((self.observed(key, live, state, asked, seen, &measured), measured))
     }
 
@@ -244,13 +245,19 @@ pub(super) fn is_urgent(state: &State) -> bool {
 }
 
 /// After a step the world is looked at again soon: it may be there already, where the next one
-/// leads.
-fn next_look(decision: &Decision, stepped: bool, now: DateTime<Utc>) -> Next {
+/// leads. While there is something to judge, no later than there may be more of it.
+fn next_look(
+    decision: &Decision,
+    stepped: bool,
+    again: Option<std::time::Duration>,
+    now: DateTime<Utc>,
+) -> Next {
     let urgent = is_urgent(&decision.next);
     match decision.wake {
         Wake::OnChange => Next::OnChange,
         Wake::At(at) => {
             let wait = (at - now).to_std().unwrap_or_default();
+            let wait = again.map_or(wait, |again| wait.min(again));
             let wait = if urgent || stepped { wait.min(SOON) } else { wait };
             Next::After { wait, urgent }
         }

@@ -102,6 +102,10 @@ pub(super) struct Measured {
     pub(super) judgement: Option<Judgement>,
     /// The queries in full, for the record.
     pub(super) queries: Vec<String>,
+    /// When there may be more to judge. `None`: nothing was to be judged.
+    pub(super) again: Option<Duration>,
+    /// The canary's pods are not read yet, and that is worth waiting for.
+    pub(super) is_blind: bool,
 }
 
 impl Turns {
@@ -178,6 +182,7 @@ impl Turns {
     ) -> Observed {
         self.with(key, |memory| memory.freed.clone_from(&seen.freed));
         Observed {
+            is_blind: measured.is_blind,
             workload: seen.workload,
             stable: seen.stable,
             canary: seen.canary,

@@ -49,6 +49,15 @@ pub(crate) struct Shop {
 impl Shop {
     /// Version 1 serves under load, and Tidegate has seen it.
     pub(crate) async fn open(world: &'static World, name: &str) -> Result<Self> {
+        Self::open_through(world, name, None).await
+    }
+
+    /// The same, with a proxy between the controller and the API server.
+    pub(crate) async fn open_through(
+        world: &'static World,
+        name: &str,
+        proxy: Option<&str>,
+    ) -> Result<Self> {
         INSTALLED.get_or_try_init(|| install(world)).await?;
         let namespace = world.namespace(name).await?;
         let repository = world.forge().repository(&namespace).await?;
@@ -66,7 +75,13 @@ impl Shop {
             world.flux().follow(&namespace, "web", &repository, "./apps/web", options).await?;
         flux.wait_ready(&first, SOON).await?;
         let load = Load::start(LoadOptions::new(world.gateway(), host(&namespace), RATE)).await?;
-        let kubeconfig = world.kubeconfig_for(HOME, "tidegate").await?;
+        let kubeconfig = match proxy {
+            Some(url) => {
+                let account = world.account(HOME, "tidegate").await?.through(url);
+                account.write(&world.folder().join(format!("{namespace}.kubeconfig")))?
+            }
+            None => world.kubeconfig_for(HOME, "tidegate").await?,
+        };
         let listen = LISTEN.fetch_add(1, Ordering::Relaxed);
         let mut shop =
             Self { world, namespace, repository, flux, load, controller: None, listen, kubeconfig };

@@ -213,17 +213,28 @@ impl Asking {
         }
     }
 
-    async fn look(&self, second: i64) -> Samples {
-        let arms = Arms {
+    fn arms(&self) -> Arms<'_> {
+        Arms {
             namespace: "shop",
             canary: &self.canary,
             stable: &self.stable,
             canary_service: "web-canary",
             stable_service: Some("web"),
-        };
-        let source = Source { name: "main", spec: &self.spec, credentials: &self.credentials };
-        let (resolved, wanted) = (&self.resolved, wanted());
-        self.measurer.gather(resolved, &source, &arms, &wanted, at(second)).await.0
+        }
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source { name: "main", spec: &self.spec, credentials: &self.credentials }
+    }
+
+    async fn look(&self, second: i64) -> Samples {
+        let (resolved, source, arms) = (&self.resolved, self.source(), self.arms());
+        self.measurer.gather(resolved, &source, &arms, &wanted(), at(second)).await.0
+    }
+
+    async fn is_blind(&self, second: i64) -> bool {
+        let (resolved, source, arms) = (&self.resolved, self.source(), self.arms());
+        self.measurer.is_blind(resolved, &source, &arms, at(second)).await
     }
 }
 
@@ -255,10 +266,10 @@ async fn counts_of_both_arms_become_windows_and_guard_samples() {
     let (canary, stable) = sum(series);
     assert_eq!(canary, Counts { total: 300, bad: 150 });
     assert_eq!((stable.total, stable.bad <= 2), (1200, true));
-    // Every scrape is a guard sample, at its own time.
-    assert_eq!(series.guard.len(), 31);
+    // Every scrape is a guard sample, at its own time; so is the newest, before its delay is over.
+    assert_eq!(series.guard.len(), 32);
     assert_eq!(series.guard[0].at, at(0) + TimeDelta::milliseconds(500));
-    assert_eq!(series.guard.last().unwrap().at, at(60) + TimeDelta::milliseconds(500));
+    assert_eq!(series.guard.last().unwrap().at, at(64) + TimeDelta::milliseconds(500));
     let history = series.history.as_ref().unwrap();
     assert_eq!(history.day.total, 86_400 * 20);
     assert_eq!(history.windows.len(), 360);
@@ -288,8 +299,12 @@ async fn looking_often_says_the_same_as_looking_once_and_asks_for_what_is_new() 
     let last = often.look(202).await;
     let asked = store.asked();
     // Two counters, the times of the scrapes, the starts of the processes.
+    let (newest, asked): (Vec<_>, Vec<_>) =
+        asked.into_iter().partition(|asked| asked.end > SINCE + 202);
     assert_eq!(asked.len(), 4);
     assert!(asked.iter().all(|asked| asked.end == SINCE + 200 && asked.start >= SINCE + 180));
+    assert_eq!(newest.len(), 4);
+    assert!(newest.iter().all(|asked| asked.start == asked.end));
     often.look(202).await;
     assert_eq!(store.asked().len(), 0);
     let once = Asking::new(&store, ERRORS).look(202).await;
@@ -303,16 +318,45 @@ async fn criteria_that_ask_the_same_share_the_answer() {
     let second = ERRORS.replace("name: errors", "name: again");
     let asking = Asking::new(&store, &format!("{ERRORS}, {second}"));
     let samples = asking.look(20).await;
-    // Four for now, two each for the last day and the last hour.
-    assert_eq!(store.asked().len(), 8);
+    // Four for now and for what is newest, two each for the last day and the last hour.
+    assert_eq!(store.asked().len(), 12);
     assert_eq!(samples.series["errors"], samples.series["again"]);
 }
 
 #[tokio::test]
-async fn nothing_is_asked_before_there_can_be_an_answer() {
+async fn pods_that_are_not_read_yet_are_waited_for_only_where_others_are_read() {
+    for (read, is_blind) in [
+        (vec!["web-stable"], true),
+        (vec!["web-stable", "web-canary"], false),
+        (vec![], false),
+        (vec!["web-canary"], false),
+    ] {
+        let store = Store::start(move |asked| {
+            assert!(asked.query.contains("up{"), "{}", asked.query);
+            let one = |name: &&str| line(asked, &json!({"pod": name}), |_| Some(1.0));
+            matrix(&read.iter().filter_map(one).collect::<Vec<_>>())
+        })
+        .await;
+        assert_eq!(Asking::new(&store, ERRORS).is_blind(9).await, is_blind);
+    }
+}
+
+#[tokio::test]
+async fn the_guard_lane_does_not_wait_for_the_delay() {
     let store = Store::start(honest).await;
     let asking = Asking::new(&store, ERRORS);
     let samples = asking.look(2).await;
+    assert!(counts(&samples, "errors").windows.is_empty());
+    let last = counts(&samples, "errors").guard.last().unwrap().canary;
+    assert_eq!(last, Some(Counts { total: 30, bad: 15 }));
+    assert_eq!(store.asked().len(), 4);
+}
+
+#[tokio::test]
+async fn nothing_is_asked_before_the_evidence_begins() {
+    let store = Store::start(honest).await;
+    let asking = Asking::new(&store, ERRORS);
+    let samples = asking.look(0).await;
     assert_eq!(samples.series["errors"], Series::Counts(CountSeries::default()));
     assert_eq!(store.asked().len(), 0);
 }
@@ -385,8 +429,8 @@ async fn a_gateways_counts_from_before_it_was_read_are_not_the_canarys() {
         bad: 'rq5xx{cluster=~\"$(namespace)_$(backend)_.*\"}'}}";
     let samples = Asking::new(&store, gateway).look(62).await;
     let last = counts(&samples, "gateway").guard.last().copied().unwrap();
-    assert_eq!(last.canary, Some(Counts { total: 200, bad: 22 }));
-    assert_eq!(last.stable, Some(Counts { total: 200, bad: 0 }));
+    assert_eq!(last.canary, Some(Counts { total: 215, bad: 25 }));
+    assert_eq!(last.stable, Some(Counts { total: 215, bad: 0 }));
 }
 
 #[tokio::test]
@@ -409,8 +453,8 @@ async fn a_canarys_first_requests_at_a_gateway_that_was_read_before_all_count() 
         bad: 'rq5xx{cluster=~\"$(namespace)_$(backend)_.*\"}'}}";
     let samples = Asking::new(&store, gateway).look(62).await;
     let last = counts(&samples, "gateway").guard.last().copied().unwrap();
-    assert_eq!(last.canary, Some(Counts { total: 400, bad: 400 }));
-    assert_eq!(last.stable, Some(Counts { total: 300, bad: 300 }));
+    assert_eq!(last.canary, Some(Counts { total: 415, bad: 415 }));
+    assert_eq!(last.stable, Some(Counts { total: 315, bad: 315 }));
 }
 
 #[tokio::test]

@@ -316,6 +316,7 @@ pub(crate) fn observed() -> impl Strategy<Value = Observed> {
     let answers = (of(ask), of(outcome()), vec(any::<u64>(), 0..3));
     (of(workload()), pods(), pods(), traffic(), verdict(), answers).prop_map(
         |(workload, stable, canary, traffic, verdict, (ask, revert, delivered))| Observed {
+            is_blind: canary.desired % 2 == 1,
             workload,
             stable,
             canary,

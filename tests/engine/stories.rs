@@ -220,3 +220,26 @@ fn announcements_are_told_once() {
     assert_eq!(told, 2, "the abort and the revert");
     world.and_then_nothing_happens();
 }
+
+#[test]
+fn a_canary_that_is_not_measured_yet_gets_no_traffic_and_is_not_waited_for_forever() {
+    let mut world = World::at_rest();
+    world.cluster.commit("v2");
+    world.cluster.sync();
+    while world.state.phase() != Phase::Shifting {
+        let before = world.clone();
+        world.run_for(TimeDelta::seconds(1));
+        if world.state.phase() == Phase::Shifting {
+            // The same instant, but the metric source does not read the canary's pods.
+            let mut seen = before.cluster.observe(&before.state, before.verdict());
+            seen.is_blind = true;
+            let (plan, state) = (&before.plan, &before.state);
+            let waiting = tidegate_engine::decide(plan, state, &seen, before.cluster.now);
+            assert_eq!(waiting.next.phase(), Phase::Starting);
+            assert!(waiting.message.contains("metric source"), "{}", waiting.message);
+            let late = before.cluster.now + plan.limits.ready;
+            let gone_on = tidegate_engine::decide(plan, state, &seen, late);
+            assert_eq!(gone_on.next.phase(), Phase::Shifting);
+        }
+    }
+}

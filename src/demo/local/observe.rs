@@ -29,6 +29,7 @@ impl Local {
             (*trial == order.trial).then(|| outcome.clone())
         });
         Ok(Observed {
+            is_blind: false,
             workload: self.workload(stable, canary)?,
             stable: stable.map_or_else(Pods::default, |revision| self.pods_of(revision)),
             canary: canary

@@ -99,12 +99,18 @@ fn settling(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, since: DateT
 
 fn starting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, since: DateTime<Utc>) -> Trial {
     let size = turn.plan.canary_size(turn.plan.weight_at(0), work.desired);
-    let stable_pinned = trial_is_pinned_home(turn);
-    if turn.seen.canary.ready >= size && stable_pinned {
+    let is_up = turn.seen.canary.ready >= size && trial_is_pinned_home(turn);
+    let is_late = turn.is_over(since, turn.plan.limits.ready);
+    if is_up && turn.seen.is_blind && !is_late {
+        let text = "the metric source does not read the canary's pods yet: no traffic before";
+        turn.say(Reason::CanaryStarting, text);
+        return trial;
+    }
+    if is_up {
         trial.stage = enter(turn, 0);
         return trial;
     }
-    if turn.is_over(since, turn.plan.limits.ready) {
+    if is_late {
         let cause = if turn.seen.canary.ready < size {
             late(turn, size)
         } else {

@@ -314,6 +314,7 @@ impl Cluster {
             .as_ref()
             .filter(|(revision, _)| canary.is_none_or(|canary| canary == revision));
         Observed {
+            is_blind: false,
             workload: self.exists.then(|| self.workload(stable)),
             stable: self.pods(stable, stable.and_then(|stable| self.sets.get(stable))),
             canary: self.pods(canary, ours.map(|(_, set)| set)),
