@@ -1,5 +1,7 @@
 //! The canary's share in the routes.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tidegate_engine::plan::Weight;
 
@@ -8,6 +10,13 @@ use super::live::{Live, on_each};
 use crate::kubernetes::{
     Cluster, Kind, Pair, RouteShare, Target, WEIGHT_ANNOTATION, is_accepted, json, patch,
 };
+
+/// A gateway that has not taken a route after this is not waited for.
+const SILENT: Duration = Duration::from_secs(3);
+/// How often is looked whether it has.
+const ASKED_EVERY: Duration = Duration::from_millis(100);
+/// From what a gateway's controller says to all of its proxies.
+const SPREAD: Duration = Duration::from_secs(1);
 
 fn pair(target: &Target) -> Option<Pair<'_>> {
     Some(Pair {
@@ -38,14 +47,40 @@ pub(super) async fn split(
 }
 
 /// Every route names the Service alone again. One that is gone needs nothing.
+///
+/// The same as on the way in, the other way round: a gateway that forgets a backend before it takes
+/// the route without it loses requests. So the canary's share goes first, and its name when the
+/// gateways have taken that; one that stays silent is waited for only so long.
 pub(super) async fn home(cluster: &Cluster, target: &Target) -> Result<(), ActError> {
     let Some(pair) = pair(target) else { return Ok(()) };
     on_each(target.routes.iter().map(String::as_str), |name| async move {
         let found = Live::find(cluster, target, Kind::HttpRoute, name).await?;
-        let Some(live) = found else { return Ok(()) };
+        let Some(mut live) = found else { return Ok(()) };
+        if has_share(&live.object, pair) {
+            let idle = |live: &Live| Ok(idling(&live.object, pair));
+            live = live.write(cluster, idle).await?;
+            let until = tokio::time::Instant::now() + SILENT;
+            while !is_accepted(&live.object) && tokio::time::Instant::now() < until {
+                tokio::time::sleep(ASKED_EVERY).await;
+                let found = Live::find(cluster, target, Kind::HttpRoute, name).await?;
+                let Some(now) = found else { return Ok(()) };
+                live = now;
+            }
+            tokio::time::sleep(SPREAD).await;
+        }
         live.write(cluster, |live| Ok(going_home(&live.object, pair))).await.map(drop)
     })
     .await
+}
+
+/// The canary is named with more than nothing.
+fn has_share(route: &Value, pair: Pair<'_>) -> bool {
+    !matches!(pair.share(route), RouteShare::Home | RouteShare::Split(Weight::ZERO))
+}
+
+/// The canary is named, and gets nothing. Where that cannot be written it goes home at once.
+fn idling(route: &Value, pair: Pair<'_>) -> Vec<Value> {
+    splitting(route, pair, Weight::ZERO).unwrap_or_else(|_| going_home(route, pair))
 }
 
 /// The rules that name the Service, by their place, with other backends.
@@ -170,6 +205,24 @@ mod tests {
             ]
         );
         assert!(going_home(&route(), PAIR).is_empty());
+    }
+
+    #[test]
+    fn the_share_goes_before_the_name() {
+        let mut split = route();
+        split["metadata"]["annotations"] = json!({WEIGHT_ANNOTATION: "100"});
+        split["spec"]["rules"][1]["backendRefs"] = json!([
+            {"name": "web", "port": 80, "weight": 0},
+            {"name": "web-canary", "port": 80, "weight": 100},
+        ]);
+        assert!(has_share(&split, PAIR));
+        let idle = json!([
+            {"name": "web", "port": 80, "weight": 100},
+            {"name": "web-canary", "port": 80, "weight": 0},
+        ]);
+        let operations = idling(&split, PAIR);
+        assert_eq!(operations.first(), Some(&patch::add("/spec/rules/1/backendRefs", idle)));
+        assert!(!has_share(&route(), PAIR));
     }
 
     #[test]

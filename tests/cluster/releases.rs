@@ -88,7 +88,11 @@ fn name(object: &Value) -> String {
 }
 
 /// The phases that were seen until the trial was over.
-pub(crate) async fn phases_until(shop: &Shop, trials: u64, within: Duration) -> Result<Vec<String>> {
+pub(crate) async fn phases_until(
+    shop: &Shop,
+    trials: u64,
+    within: Duration,
+) -> Result<Vec<String>> {
     let mut phases: Vec<String> = Vec::new();
     eventually("the trial ends", within, async || {
         let rollout = shop.rollout().await?;

@@ -190,8 +190,14 @@ impl Wants<'_> {
                 self.raise(trial, work.desired);
             }
             Promotion::HandingOver => {
-                if work.adopted.as_ref() != Some(&trial.canary) {
+                if work.adopted.as_ref() == Some(&trial.canary) {
+                    // It has them.
+                } else if self.seen.traffic.pinned.is_only(&trial.canary) {
                     self.effects.push(Effect::HandOver { revision: trial.canary.clone() });
+                } else {
+                    // Somebody set a Service free meanwhile: traffic first, owner second.
+                    self.hold();
+                    self.pin(&trial.canary);
                 }
             }
             Promotion::Releasing => {
