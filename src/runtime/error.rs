@@ -97,6 +97,17 @@ impl TurnError {
 
     /// The error and its causes in one line.
     pub(super) fn chain(&self) -> String {
-        super::reconcile::chain(&self.why)
+        chain(&self.why)
     }
+}
+
+/// An error with all its causes, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }

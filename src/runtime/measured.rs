@@ -6,7 +6,8 @@ use tidegate_engine::judge::{Context, Samples, Series, Verdict, judge};
 use tidegate_engine::state::{Stage, State};
 use tidegate_engine::{Questions, SamplesWanted};
 
-use super::reconcile::{Followed, SOON, chain};
+use super::error::chain;
+use super::reconcile::{Followed, SOON};
 use super::secrets::SecretError;
 use super::turns::{Measured, Turns};
 use crate::measure::{self, Arms, Basic, Credentials, Source};

@@ -17,7 +17,7 @@ use tidegate_engine::{Decision, Wake, decide, questions};
 use tokio::time::Instant;
 
 use super::Key;
-use super::error::{Part, TurnError};
+use super::error::{Part, TurnError, chain};
 use super::queue::Next;
 use super::status::{self, INVALID_SPEC, Told, UNREADABLE_STATE};
 use super::turns::{Measured, Turns};
@@ -262,14 +262,4 @@ fn next_look(
             Next::After { wait, urgent }
         }
     }
-}
-
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

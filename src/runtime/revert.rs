@@ -18,6 +18,7 @@ use tidegate_engine::state::TrialId;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::error::chain;
 use super::metrics::Metrics;
 use super::secrets::{SecretError, Secrets};
 use crate::git::{Author, Credentials, GitError, Remote, RemoteUrl, UrlError};
@@ -259,16 +260,6 @@ fn answer_to(error: &RevertError) -> RevertOutcome {
         RevertError::Secret(_) | RevertError::Worker(_) => false,
     };
     if is_final { RevertOutcome::Refused { message } } else { RevertOutcome::Retry { message } }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

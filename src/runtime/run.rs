@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::error::chain;
 use super::lease::{self, Leading, Lease};
 use super::metrics::Metrics;
 use super::notify::{Alertmanagers, BadAlertmanager};
@@ -175,8 +176,7 @@ impl Process {
         let serve = gate::serve_webhook(&self.cluster, &self.home, self.options.webhook, stop);
         let serve = async {
             if let Err(error) = serve.await {
-                let why = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(%error, why, "the gate is not served");
+                tracing::error!(error = chain(&error), "the gate is not served");
             }
             pending().await
         };
