@@ -175,14 +175,17 @@ pub(crate) async fn one_look_reads_what_the_controllers_wrote(world: &'static Wo
         stage: Stage::Starting { since: Utc::now() },
     });
     let asked = Questions { canary: Some(revision), samples: None, revert: None };
-    let seen = eventually("the scheduler has looked at the canary", SOON, async || {
+    // Two controllers answer, each in its own time: the scheduler for the canary's pods, the
+    // Deployment's for what was just written to it.
+    let seen = eventually("both controllers have looked", SOON, async || {
         let seen = observe::look(&cluster, &target, &asked, &state, Utc::now()).await?;
         let is_told = seen.canary_pods.len() == 2 && seen.canary.trouble.is_some();
-        Ok(is_told.then_some(seen))
+        let is_settled = seen.workload.as_ref().is_some_and(|workload| workload.settled);
+        Ok((is_told && is_settled).then_some(seen))
     })
     .await?;
     let workload = seen.workload.context("a Deployment")?;
-    ensure!(workload.paused && workload.settled, "{workload:?}");
+    ensure!(workload.paused, "{workload:?}");
     ensure!(workload.template != first && workload.adopted == Some(first), "{workload:?}");
     ensure!(workload.deployed == Deployed::Unknown, "{workload:?}");
     ensure!(seen.canary.exists && seen.canary.desired == 2 && seen.canary.ready == 0);
