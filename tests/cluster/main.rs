@@ -8,8 +8,11 @@
 
 mod act;
 mod argocd;
+mod engines;
+mod faults;
 mod floor;
 mod gate;
+mod gateway;
 mod gitops;
 mod hands;
 mod input;
@@ -20,6 +23,7 @@ mod runner;
 mod sandbox;
 mod servers;
 mod shop;
+mod waves;
 
 use std::process::ExitCode;
 
@@ -40,6 +44,10 @@ pub(crate) fn main() -> ExitCode {
     all.extend(matrix());
     all.extend(hands::stories());
     all.extend(input::stories());
+    all.extend(waves::stories());
+    all.extend(faults::stories());
+    all.extend(engines::stories());
+    all.extend(gateway::stories());
     all.extend(alone().into_iter().map(Story::alone));
     all.extend(with_argocd().into_iter().map(Story::with_argocd));
     runner::run(all)
