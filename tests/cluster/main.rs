@@ -8,8 +8,11 @@
 
 mod act;
 mod argocd;
+mod engines;
+mod faults;
 mod floor;
 mod gate;
+mod gateway;
 mod gitops;
 mod hands;
 mod input;
@@ -20,10 +23,11 @@ mod runner;
 mod sandbox;
 mod servers;
 mod shop;
+mod waves;
 
 use std::process::ExitCode;
 
-use runner::{Story, Tier};
+use runner::Story;
 
 /// Stories of one tier, each called as its function is.
 macro_rules! stories {
@@ -36,14 +40,17 @@ pub(crate) fn main() -> ExitCode {
     if let Some(code) = sandbox::nested() {
         return code;
     }
-    let tier = if env!("CARGO_CRATE_NAME") == "matrix" { Tier::Matrix } else { Tier::Smoke };
     let mut all = smoke();
     all.extend(matrix());
     all.extend(hands::stories());
     all.extend(input::stories());
+    all.extend(waves::stories());
+    all.extend(faults::stories());
+    all.extend(engines::stories());
+    all.extend(gateway::stories());
     all.extend(alone().into_iter().map(Story::alone));
     all.extend(with_argocd().into_iter().map(Story::with_argocd));
-    runner::run(tier, all)
+    runner::run(all)
 }
 
 /// Run with every `cargo test --workspace`.
@@ -78,7 +85,7 @@ fn smoke() -> Vec<Story> {
     ]
 }
 
-/// Run with `cargo test --test matrix`.
+/// Run with `cargo test --test cluster -- --include-ignored`.
 fn matrix() -> Vec<Story> {
     stories![matrix:
         gitops::a_wait_reports_what_is_not_ready_in_time,

@@ -13,7 +13,7 @@ use tidegate_testbed::world::{World, eventually};
 use crate::shop::{SOON, Shop};
 
 /// A good release waits for evidence at each step, and windows are of 15 s.
-const GOOD: Duration = Duration::from_mins(4);
+pub(crate) const GOOD: Duration = Duration::from_mins(4);
 const APPS: &str = "apps/v1";
 
 /// Version 2 fails one request in three: traffic home, one revert commit, Flux content with it,
@@ -70,13 +70,13 @@ pub(crate) async fn a_good_release_survives_kills(world: &'static World) -> Resu
 }
 
 /// What the cluster and Git had before the release.
-struct Before {
-    commits: usize,
+pub(crate) struct Before {
+    pub(crate) commits: usize,
     pods: BTreeSet<String>,
 }
 
 impl Before {
-    async fn of(shop: &Shop) -> Result<Self> {
+    pub(crate) async fn of(shop: &Shop) -> Result<Self> {
         let pods = shop.list("v1", "Pod").await?;
         let commits = shop.repository.log().await?.len();
         Ok(Self { commits, pods: pods.iter().map(name).collect() })
@@ -132,14 +132,13 @@ async fn kill_in_every_phase(
     }
 }
 
-async fn it_was_reverted_once(shop: &Shop, before: &Before, bad: &str) -> Result<()> {
+pub(crate) async fn it_was_reverted_once(shop: &Shop, before: &Before, bad: &str) -> Result<()> {
     ensure!(shop.outcome(1).await?.as_deref() == Some("Aborted"), "{}", shop.rollout().await?);
     let log = shop.repository.log().await?;
     ensure!(log.len() == before.commits + 2, "{log:#?}");
     let revert = log.first().context("an empty log")?;
     ensure!(revert.message.contains(&format!("Tidegate-Reverts: {bad}")), "{revert:#?}");
-    let status = shop.flux.wait_ready(&revert.sha, SOON).await?;
-    ensure!(status.attempted.as_deref() == Some(revert.sha.as_str()), "{status:?}");
+    shop.follower.wait_applied(&revert.sha, SOON).await?;
     eventually("people are told", SOON, async || {
         Ok((shop.firing("TidegateAborted") > 0).then_some(()))
     })
@@ -150,7 +149,7 @@ async fn it_was_reverted_once(shop: &Shop, before: &Before, bad: &str) -> Result
     Ok(())
 }
 
-async fn it_was_handed_over(shop: &Shop, before: &Before) -> Result<()> {
+pub(crate) async fn it_was_handed_over(shop: &Shop, before: &Before) -> Result<()> {
     ensure!(shop.outcome(1).await?.as_deref() == Some("Promoted"), "{}", shop.rollout().await?);
     eventually("three tested pods serve", SOON, async || {
         let pods = shop.list("v1", "Pod").await?;

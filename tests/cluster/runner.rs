@@ -26,11 +26,11 @@ use tokio::{runtime::Runtime, sync::RwLock};
 const STORY_WITHIN: Duration = Duration::from_mins(5);
 
 /// When a story runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tier {
     /// With every `cargo test --workspace`.
     Smoke,
-    /// Only with `cargo test --test matrix`.
+    /// Only with `--ignored` or `--include-ignored`.
     Matrix,
 }
 
@@ -87,30 +87,36 @@ struct Title {
     argocd: bool,
 }
 
+impl Title {
+    fn is_ignored(self) -> bool {
+        self.tier == Tier::Matrix
+    }
+}
+
 impl From<&Story> for Title {
     fn from(story: &Story) -> Self {
         Self { name: story.name, tier: story.tier, argocd: story.argocd }
     }
 }
 
-/// The main function of a target: runs the stories of `tier` and of those below it.
-pub(crate) fn run(tier: Tier, stories: Vec<Story>) -> ExitCode {
+/// The main function of a target: runs the stories; those of the matrix tier are ignored tests.
+pub(crate) fn run(stories: Vec<Story>) -> ExitCode {
     let arguments = Arguments::from_args();
     let titles: Vec<_> = stories.iter().map(Title::from).collect();
-    sandbox::main(|| outside(&arguments, tier, &titles), |sandbox| inside(sandbox, tier, stories))
+    sandbox::main(|| outside(&arguments, &titles), |sandbox| inside(sandbox, stories))
 }
 
 /// What is decided before there is a world: listing needs none, neither does a filter that leaves
 /// no story.
-fn outside(arguments: &Arguments, tier: Tier, titles: &[Title]) -> Result<Next> {
+fn outside(arguments: &Arguments, titles: &[Title]) -> Result<Next> {
     if arguments.list {
         let listed = titles
             .iter()
-            .map(|title| Trial::test(title.name, || Ok(())).with_ignored_flag(title.tier > tier))
+            .map(|title| Trial::test(title.name, || Ok(())).with_ignored_flag(title.is_ignored()))
             .collect();
         return Ok(Next::Done(libtest_mimic::run(arguments, listed).exit_code()));
     }
-    let chosen = chosen(arguments, tier, titles);
+    let chosen = chosen(arguments, titles);
     if chosen.is_empty() {
         println!("no story is chosen: the test bed stays down");
         return Ok(Next::Done(ExitCode::SUCCESS));
@@ -120,22 +126,18 @@ fn outside(arguments: &Arguments, tier: Tier, titles: &[Title]) -> Result<Next> 
         println!("left out because of TIDEGATE_TESTBED=off: {}", names.join(", "));
         return Ok(Next::Done(ExitCode::SUCCESS));
     }
-    components::ensure(programs(tier, &chosen))
-        .context("make the programs of the test bed ready")?;
+    components::ensure(programs(&chosen)).context("make the programs of the test bed ready")?;
     Ok(Next::Enter)
 }
 
 /// The stories that the harness will run.
-fn chosen(arguments: &Arguments, tier: Tier, titles: &[Title]) -> Vec<Title> {
-    let is_chosen = |title: &&Title| is_chosen(arguments, title.name, title.tier > tier);
+fn chosen(arguments: &Arguments, titles: &[Title]) -> Vec<Title> {
+    let is_chosen = |title: &&Title| is_chosen(arguments, title.name, title.is_ignored());
     titles.iter().filter(is_chosen).copied().collect()
 }
 
-fn programs(tier: Tier, chosen: &[Title]) -> Programs {
-    match tier {
-        Tier::Smoke if !chosen.iter().any(|title| title.argocd) => Programs::Smoke,
-        Tier::Smoke | Tier::Matrix => Programs::All,
-    }
+fn programs(chosen: &[Title]) -> Programs {
+    if chosen.iter().any(|title| title.argocd) { Programs::All } else { Programs::Smoke }
 }
 
 /// Whether the harness will run a test of this name; `left_out` are those of a higher tier.
@@ -147,11 +149,11 @@ fn is_chosen(arguments: &Arguments, name: &str, left_out: bool) -> bool {
         && !arguments.skip.iter().any(|text| fits(text))
 }
 
-fn inside(sandbox: &Sandbox, tier: Tier, stories: Vec<Story>) -> Result<ExitCode> {
+fn inside(sandbox: &Sandbox, stories: Vec<Story>) -> Result<ExitCode> {
     let arguments = Arguments::from_args();
     let titles: Vec<_> = stories.iter().map(Title::from).collect();
-    let chosen = chosen(&arguments, tier, &titles);
-    let components = components::ensure(programs(tier, &chosen))?;
+    let chosen = chosen(&arguments, &titles);
+    let components = components::ensure(programs(&chosen))?;
     let runtime = Arc::new(Runtime::new().context("start a runtime")?);
     let argocd = chosen.iter().any(|title| title.argocd);
     let options = WorldOptions { argocd, ..WorldOptions::default() };
@@ -161,7 +163,7 @@ fn inside(sandbox: &Sandbox, tier: Tier, stories: Vec<Story>) -> Result<ExitCode
 
     let left_out: Vec<_> = stories
         .iter()
-        .filter(|story| story.tier > tier && !is_chosen(&arguments, story.name, true))
+        .filter(|story| story.tier == Tier::Matrix && !is_chosen(&arguments, story.name, true))
         .map(|story| story.name)
         .collect();
     let quiet = Arc::new(RwLock::new(()));
@@ -169,7 +171,7 @@ fn inside(sandbox: &Sandbox, tier: Tier, stories: Vec<Story>) -> Result<ExitCode
         .into_iter()
         .map(|story| {
             let (runtime, quiet) = (Arc::clone(&runtime), Arc::clone(&quiet));
-            let ignored = story.tier > tier;
+            let ignored = story.tier == Tier::Matrix;
             Trial::test(story.name, move || runtime.block_on(told(story, world, &quiet)))
                 .with_ignored_flag(ignored)
         })
@@ -178,7 +180,7 @@ fn inside(sandbox: &Sandbox, tier: Tier, stories: Vec<Story>) -> Result<ExitCode
     if left_out.is_empty() {
         println!("left out: nothing");
     } else {
-        println!("left out, for `cargo test --test matrix`: {}", left_out.join(", "));
+        println!("left out, told with `-- --include-ignored`: {}", left_out.join(", "));
     }
     Ok(conclusion.exit_code())
 }

@@ -1,6 +1,9 @@
 //! A shop whose releases Tidegate looks after: what a team and its platform engineers would have
 //! set up, with load on it and a controller that can be killed.
 
+#[path = "shop/engine.rs"]
+mod engine;
+
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -18,15 +21,21 @@ use kube::{
 use serde_json::Value;
 use tidegate_testbed::{
     components::Program,
-    gitops::{FluxOptions, Following, Repository},
+    gitops::{Following, Repository},
     load::{Load, LoadOptions},
     observer,
     world::{Daemon, World, apply, eventually, ports},
 };
 use tokio::sync::OnceCell;
 
+pub(crate) use engine::{Engine, Follower};
+
 /// The controller's namespace, as `deploy/` has it.
 const HOME: &str = "tidegate-system";
+/// The metric source of everybody.
+const SOURCE: &str = "prometheus";
+/// The file that a release changes.
+pub(crate) const DEPLOYMENT: &str = "apps/web/deployment.yaml";
 /// Requests a second.
 pub(crate) const RATE: f64 = 200.0;
 /// Flux, pods and Envoy need seconds; beside a build they need more.
@@ -35,13 +44,30 @@ pub(crate) const SOON: Duration = Duration::from_mins(1);
 static INSTALLED: OnceCell<()> = OnceCell::const_new();
 static LISTEN: AtomicU16 = AtomicU16::new(18080);
 
-/// One team's application, followed by Flux, served by the gateway, looked after by Tidegate.
+/// How a shop differs from the usual one. Servers are given as `http://host:port`, such as that of
+/// a proxy with faults; `None`: the controller asks them itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setting {
+    pub(crate) api_server: Option<String>,
+    pub(crate) forge: Option<String>,
+    pub(crate) prometheus: Option<String>,
+    pub(crate) alertmanager: Option<String>,
+    pub(crate) engine: Engine,
+    /// What becomes of a file, by its path, before it is committed.
+    pub(crate) edit: Option<fn(&str, &str) -> String>,
+}
+
+/// One team's application, followed by Flux or another engine, served by the gateway, looked after
+/// by Tidegate.
 pub(crate) struct Shop {
     pub(crate) world: &'static World,
     pub(crate) namespace: String,
     pub(crate) repository: Repository,
+    pub(crate) follower: Follower,
+    /// Of a shop that Flux follows.
     pub(crate) flux: Following,
     pub(crate) load: Load,
+    setting: Setting,
     controller: Option<Daemon>,
     listen: u16,
     kubeconfig: PathBuf,
@@ -59,25 +85,33 @@ impl Shop {
         name: &str,
         proxy: Option<&str>,
     ) -> Result<Self> {
+        let api_server = proxy.map(str::to_owned);
+        Self::open_as(world, name, Setting { api_server, ..Setting::default() }).await
+    }
+
+    /// The same, in another setting.
+    pub(crate) async fn open_as(
+        world: &'static World,
+        name: &str,
+        setting: Setting,
+    ) -> Result<Self> {
         INSTALLED.get_or_try_init(|| install(world)).await?;
         let namespace = world.namespace(name).await?;
         observer::watch(&world.kube(), &namespace);
         let repository = world.forge().repository(&namespace).await?;
-        admin_objects(world, &namespace, &repository).await?;
-        let files = first_files(&namespace);
+        admin_objects(world, &namespace, &repository, &setting).await?;
+        let source = if setting.prometheus.is_some() { &namespace } else { SOURCE };
+        let files: Vec<_> = first_files(&namespace, source)
+            .into_iter()
+            .map(|(path, text)| (path, edited(&setting, path, &text)))
+            .collect();
         let files: Vec<_> = files.iter().map(|(path, text)| (*path, Some(text.as_str()))).collect();
         let first = repository.commit("Ada Lovelace", "web: first release, v1", &files).await?;
-        let options = FluxOptions {
-            timeout: Some(Duration::from_mins(3)),
-            interval: Duration::from_secs(10),
-            source_interval: Duration::from_secs(1),
-            ..FluxOptions::waiting()
-        };
-        let flux =
-            world.flux().follow(&namespace, "web", &repository, "./apps/web", options).await?;
-        flux.wait_ready(&first, SOON).await?;
+        let follower = Follower::start(world, &namespace, &repository, &setting.engine).await?;
+        follower.wait_applied(&first, SOON).await?;
+        let flux = world.flux().followed(&namespace, "web");
         let load = Load::start(LoadOptions::new(world.gateway(), host(&namespace), RATE)).await?;
-        let kubeconfig = match proxy {
+        let kubeconfig = match &setting.api_server {
             Some(url) => {
                 let account = world.account(HOME, "tidegate").await?.through(url);
                 account.write(&world.folder().join(format!("{namespace}.kubeconfig")))?
@@ -85,8 +119,18 @@ impl Shop {
             None => world.kubeconfig_for(HOME, "tidegate").await?,
         };
         let listen = LISTEN.fetch_add(1, Ordering::Relaxed);
-        let mut shop =
-            Self { world, namespace, repository, flux, load, controller: None, listen, kubeconfig };
+        let mut shop = Self {
+            world,
+            namespace,
+            repository,
+            follower,
+            flux,
+            load,
+            setting,
+            controller: None,
+            listen,
+            kubeconfig,
+        };
         shop.start_controller()?;
         shop.wait_phase("Idle", SOON).await?;
         eventually("the first request is served", SOON, async || {
@@ -99,12 +143,14 @@ impl Shop {
     /// Starts `tidegate run` with exactly the rights that `deploy/` gives.
     pub(crate) fn start_controller(&mut self) -> Result<()> {
         ensure!(self.controller.is_none(), "the controller runs already");
+        let straight = format!("http://127.0.0.1:{}", ports::ALERTMANAGER);
+        let alertmanager = self.setting.alertmanager.as_ref().unwrap_or(&straight);
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command
             .args(["run", "--leader-elect", "false", "--namespace", &self.namespace])
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
-            .args(["--alertmanager", &format!("http://127.0.0.1:{}", ports::ALERTMANAGER)])
+            .args(["--alertmanager", alertmanager])
             .args(["--listen", &SocketAddr::from(([127, 0, 0, 1], self.listen)).to_string()])
             .arg("--data")
             .arg(self.world.folder().join(format!("{}-git", self.namespace)))
@@ -122,13 +168,19 @@ impl Shop {
         self.start_controller()
     }
 
-    /// Commits another version of the application and asks Flux to look.
+    /// Commits another version of the application and asks its engine to look.
     pub(crate) async fn release(&self, version: &str, error_rate: f64) -> Result<String> {
         let text = deployment(&self.namespace, version, error_rate);
         let message = format!("web: release {version}");
-        let files = [("apps/web/deployment.yaml", Some(text.as_str()))];
-        let commit = self.repository.commit("Ada Lovelace", &message, &files).await?;
-        self.flux.reconcile().await?;
+        self.commit(&message, DEPLOYMENT, &text).await
+    }
+
+    /// Commits a file and asks the engine to look.
+    pub(crate) async fn commit(&self, message: &str, path: &str, text: &str) -> Result<String> {
+        let text = edited(&self.setting, path, text);
+        let files = [(path, Some(text.as_str()))];
+        let commit = self.repository.commit("Ada Lovelace", message, &files).await?;
+        self.follower.look().await?;
         Ok(commit)
     }
 
@@ -200,7 +252,8 @@ impl Shop {
     }
 }
 
-async fn kubectl(world: &World, arguments: &[&str]) -> Result<String> {
+/// What `kubectl` prints, for the whole cluster.
+pub(crate) async fn kubectl(world: &World, arguments: &[&str]) -> Result<String> {
     let output = tokio::process::Command::new(world.program(Program::Kubectl))
         .arg("--kubeconfig")
         .arg(world.kubeconfig())
@@ -210,6 +263,10 @@ async fn kubectl(world: &World, arguments: &[&str]) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "kubectl {}: {said}", arguments.join(" "));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn edited(setting: &Setting, path: &str, text: &str) -> String {
+    setting.edit.map_or_else(|| text.to_owned(), |edit| edit(path, text))
 }
 
 fn host(namespace: &str) -> String {
@@ -235,26 +292,40 @@ async fn install(world: &World) -> Result<()> {
             .map(|_| Some(()))
     })
     .await?;
+    let template = root.join("analysis-templates/contour-errors.yaml");
+    kubectl(world, &["apply", "--server-side", "-f", &template.to_string_lossy()]).await?;
+    metric_source(world, SOURCE, &format!("http://127.0.0.1:{}", ports::PROMETHEUS)).await
+}
+
+async fn metric_source(world: &World, name: &str, url: &str) -> Result<()> {
     let source = format!(
         "
 apiVersion: tidegate.dev/v1alpha1
 kind: MetricSource
-metadata: {{name: prometheus}}
+metadata: {{name: {name}}}
 spec:
-  url: http://127.0.0.1:{}
+  url: {url}
   allowedNamespaces: ['*']
   scrapeInterval: 2s
   delay: 3s
-",
-        ports::PROMETHEUS
+"
     );
     apply(&world.kube(), &source, None).await
 }
 
 /// What a platform engineer does for a team: its repository may be written, below its path.
-async fn admin_objects(world: &World, namespace: &str, repository: &Repository) -> Result<()> {
+async fn admin_objects(
+    world: &World,
+    namespace: &str,
+    repository: &Repository,
+    setting: &Setting,
+) -> Result<()> {
+    if let Some(url) = &setting.prometheus {
+        metric_source(world, namespace, url).await?;
+    }
     let credentials = repository.credentials();
-    let (url, user, token) = (repository.url(), credentials.user, credentials.token);
+    let url = setting.forge.as_ref().map_or_else(|| repository.url(), |at| repository.url_at(at));
+    let (user, token) = (credentials.user, credentials.token);
     let text = format!(
         "
 apiVersion: v1
@@ -278,7 +349,7 @@ spec:
 }
 
 /// What the team has in Git.
-fn first_files(namespace: &str) -> Vec<(&'static str, String)> {
+fn first_files(namespace: &str, source: &str) -> Vec<(&'static str, String)> {
     let host = host(namespace);
     let service = format!(
         "
@@ -302,10 +373,10 @@ spec:
 "
     );
     vec![
-        ("apps/web/deployment.yaml", deployment(namespace, "v1", 0.0)),
+        (DEPLOYMENT, deployment(namespace, "v1", 0.0)),
         ("apps/web/service.yaml", service),
         ("apps/web/route.yaml", route),
-        ("apps/web/rollout.yaml", rollout(namespace)),
+        ("apps/web/rollout.yaml", rollout(namespace, source)),
     ]
 }
 
@@ -336,7 +407,7 @@ spec:
 }
 
 /// A Rollout that wants its proof within seconds: it promises one percentage point.
-fn rollout(namespace: &str) -> String {
+fn rollout(namespace: &str, source: &str) -> String {
     format!(
         "
 apiVersion: tidegate.dev/v1alpha1
@@ -363,7 +434,7 @@ spec:
         - {{weight: 50, bake: 5s}}
         - {{weight: 100, bake: 5s}}
   analysis:
-    source: prometheus
+    source: {source}
     templates: [{{name: web}}]
   onFailure: Revert
   limits: {{drain: 3s, scaleDownDelay: 5s}}

@@ -332,6 +332,6 @@ fn what_is_written_in_the_repository_can_be_read() {
         .iter()
         .map(|template| template.metadata.name.as_deref().unwrap())
         .collect();
-    assert_eq!(names, ["http-errors", "http-latency", "pod-health"]);
+    assert_eq!(names, ["contour-errors", "http-errors", "http-latency", "pod-health"]);
     assert_eq!(objects.rollouts.len(), 1);
 }
