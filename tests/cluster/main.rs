@@ -15,6 +15,7 @@ mod hands;
 mod input;
 mod kubelet;
 mod observe;
+mod people;
 mod releases;
 mod runner;
 mod sandbox;
@@ -41,6 +42,7 @@ pub(crate) fn main() -> ExitCode {
     all.extend(matrix());
     all.extend(hands::stories());
     all.extend(input::stories());
+    all.extend(people::stories());
     all.extend(alone().into_iter().map(Story::alone));
     all.extend(with_argocd().into_iter().map(Story::with_argocd));
     runner::run(tier, all)
