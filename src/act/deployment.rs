@@ -1,13 +1,12 @@
 //! What is written to the Deployment: our label, stable's template, and that it rolls out.
 
-use serde_json::Value;
 use tidegate_api::ROLLOUT_LABEL;
 use tidegate_engine::state::Revision;
 
 use super::error::ActError;
 use super::live::{self, Live};
 use super::retire;
-use crate::kubernetes::{Cluster, Kind, POD_TEMPLATE_HASH, Target, json, patch, sets};
+use crate::kubernetes::{Cluster, Kind, Target, json, patch, sets};
 
 /// Puts our label on the Deployment: from here on the gate closes with each new template. It is
 /// the only thing of ours that stays at rest.
@@ -48,7 +47,7 @@ pub(super) async fn restore(
     let live = if live.revision().as_ref() == Some(over) && !live.is_left_alone() {
         let sets = live::all_sets(cluster, target, &live).await?;
         let set = sets::of_deployment(&sets, &live.object, revision);
-        let template = set.and_then(json::template).map(without_hash);
+        let template = set.and_then(json::template).map(sets::without_hash);
         let template = template.ok_or_else(|| ActError::NoSet {
             workload: target.workload.clone(),
             revision: revision.clone(),
@@ -75,16 +74,6 @@ pub(super) async fn restore(
     live.write(cluster, decide).await.map(drop)
 }
 
-/// A set's template as the Deployment has it.
-fn without_hash(template: &Value) -> Value {
-    let mut template = template.clone();
-    let labels = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut);
-    if let Some(labels) = labels {
-        labels.remove(POD_TEMPLATE_HASH);
-    }
-    template
-}
-
 /// The Deployment is not paused, if it carries this revision: any other would roll out unjudged.
 pub(super) async fn unpause(
     cluster: &Cluster,
@@ -106,23 +95,4 @@ pub(super) async fn unpause(
     }
     // A workload without Services has no other end of a promotion.
     retire::clear_leftovers(cluster, target).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_set_s_template_is_the_deployment_s_but_for_the_hash() {
-        let of_set = json!({
-            "metadata": {"labels": {"app": "web", POD_TEMPLATE_HASH: "1"}},
-            "spec": {"aFieldOfTomorrow": [1]},
-        });
-        let expected = json!({
-            "metadata": {"labels": {"app": "web"}},
-            "spec": {"aFieldOfTomorrow": [1]},
-        });
-        assert_eq!(without_hash(&of_set), expected);
-    }
 }

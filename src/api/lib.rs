@@ -40,7 +40,8 @@ pub use rollout::{
 };
 pub use rollout_class::{RolloutClass, RolloutClassSpec};
 pub use rollout_status::{
-    GateKind, MetricStatus, Phase, RevisionStatus, RolloutStatus, VerdictWord, WouldRevert,
+    GateKind, MetricStatus, Phase, RequestAnswer, RequestStatus, RevisionStatus, RolloutStatus,
+    VerdictWord, WouldRevert,
 };
 pub use strategy::{BlueGreen, Canary, Pause, Step, Strategy};
 pub use text::{
@@ -76,5 +77,7 @@ pub const TRIAL_LABEL: &str = "tidegate.dev/trial";
 pub const BREAK_GLASS_ANNOTATION: &str = "tidegate.dev/break-glass";
 /// Annotation on a Rollout: what a person asks for (promote, abort, pause, resume, retry).
 pub const REQUEST_ANNOTATION: &str = "tidegate.dev/request";
+/// Annotation on a Rollout: who asked. The API server writes it over whatever somebody says.
+pub const REQUESTED_BY_ANNOTATION: &str = "tidegate.dev/requested-by";
 /// Annotation on one `RolloutClass`, value `"true"`: it serves Rollouts that name no class.
 pub const DEFAULT_CLASS_ANNOTATION: &str = "tidegate.dev/is-default-class";

@@ -56,6 +56,9 @@ pub struct RolloutStatus {
     #[schemars(length(max = 32))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub metrics: Vec<MetricStatus>,
+    /// What a person asked for last, and what became of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestStatus>,
     /// Mode Observe: the revert that would have been pushed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_revert: Option<WouldRevert>,
@@ -146,6 +149,42 @@ pub struct MetricStatus {
     /// Counts, evidence and what is proven, in one line.
     #[schemars(length(max = 512))]
     pub message: String,
+}
+
+/// What a person asked for, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestStatus {
+    /// What: `pause`, `resume`, `promote`, `promote-full`, `abort`, `abort-hold` or `retry`.
+    #[schemars(length(max = 32))]
+    pub what: String,
+    /// Who, as the API server knows them.
+    #[schemars(length(max = 253))]
+    pub who: String,
+    /// The revision that was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub revision: Option<String>,
+    /// What tells this request from others.
+    #[schemars(length(max = 253))]
+    pub token: String,
+    /// What became of it.
+    pub answer: RequestAnswer,
+    /// Why, one of `docs/reasons.md`. Absent while it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub reason: Option<String>,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RequestAnswer {
+    /// A later stage answers it.
+    Waiting,
+    /// It was done.
+    Granted,
+    /// It was not, and will not be.
+    Refused,
 }
 
 /// Mode Observe: the revert that would have been pushed.

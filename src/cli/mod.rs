@@ -2,6 +2,7 @@
 
 pub mod crd;
 mod fetch;
+mod rollouts;
 mod run;
 pub mod simulate;
 pub mod sync;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 use self::crd::CrdArgs;
 use self::fetch::BadRepository;
+use self::rollouts::{CommandError, RolloutCommand};
 use self::run::RunArgs;
 use self::simulate::SimulateArgs;
 use self::sync::SyncArgs;
@@ -34,6 +36,8 @@ enum Command {
     Run(RunArgs),
     /// Show the closed loop on this machine: a bad release reverted, a good one promoted
     Demo(DemoArgs),
+    #[command(flatten)]
+    Rollouts(RolloutCommand),
     /// Run a Rollout against made-up traffic, in virtual time
     Simulate(SimulateArgs),
     /// Apply a path of a repository to the current cluster, prune, and say what differs
@@ -51,6 +55,7 @@ const BAD_INPUT: u8 = 2;
 fn is_bad_input(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref::<DemoError>().is_some_and(DemoError::is_bad_input)
         || error.is::<BadRepository>()
+        || error.downcast_ref::<CommandError>().is_some_and(CommandError::is_bad_input)
 }
 
 type Ended = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -69,6 +74,7 @@ pub fn run() -> ExitCode {
         Command::Sync(args) => sync(args),
         Command::Crd(args) => crd(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Rollouts(command) => rollouts(command),
         Command::SampleService(args) => sample_service(args),
     };
     match ended {
@@ -111,6 +117,12 @@ fn sync(args: SyncArgs) -> Ended {
     runtime.shutdown_background();
     done?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// One request at a time.
+fn rollouts(command: RolloutCommand) -> Ended {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(rollouts::run(command, &mut std::io::stdout()))?)
 }
 
 /// One thread is enough for a pod, and there are many of them.

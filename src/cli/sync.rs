@@ -259,7 +259,7 @@ fn with_causes(error: &dyn Error) -> String {
 }
 
 /// Reads `30s`, `5m`, `1h`.
-fn parse_interval(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not an interval such as 30s, 5m or 1h");
     let (digits, unit) = match text.strip_suffix(['s', 'm', 'h']) {
         Some(digits) => (digits, text.trim_start_matches(digits)),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::effect::RevertOutcome;
 use crate::judge::Verdict;
 use crate::plan::Weight;
+use crate::reason::Reason;
 use crate::state::{Cause, GitRevision, Revision};
 
 /// Facts at one look, never older than the state they are compared with.
@@ -210,7 +211,28 @@ pub struct Ask {
     pub who: String,
     /// What.
     pub what: What,
+    /// Which revision is meant: the hash of its pods, or the commit that brought it, at least seven
+    /// digits of it.
+    #[serde(default)]
+    pub revision: Option<String>,
 }
+
+impl Ask {
+    /// Why it cannot be meant for this revision: a request that comes late must not meet the next
+    /// release. `None`: it is meant for this one.
+    pub fn fault(&self, revision: &Revision, git: Option<&GitRevision>) -> Option<Reason> {
+        let Some(named) = &self.revision else {
+            return self.what.names_revision().then_some(Reason::RequestNamesNoRevision);
+        };
+        let is_commit = named.len() >= SHORTEST_COMMIT
+            && git.is_some_and(|git| git.as_str().starts_with(named.as_str()));
+        let is_meant = named == revision.as_str() || is_commit;
+        (!is_meant).then_some(Reason::RequestForOtherRevision)
+    }
+}
+
+/// Fewer digits of a commit name it by accident.
+const SHORTEST_COMMIT: usize = 7;
 
 /// What a person wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,6 +255,28 @@ pub enum What {
 }
 
 impl What {
+    /// It does something to a revision, which must be named. Keeping a weight, and going on from
+    /// there, harms none.
+    pub const fn names_revision(self) -> bool {
+        match self {
+            Self::Pause | Self::Resume => false,
+            Self::Promote | Self::PromoteFull | Self::Abort { .. } | Self::Retry => true,
+        }
+    }
+
+    /// What people write, and what rights are given for.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Promote => "promote",
+            Self::PromoteFull => "promote-full",
+            Self::Abort { hold: false } => "abort",
+            Self::Abort { hold: true } => "abort-hold",
+            Self::Retry => "retry",
+        }
+    }
+
     /// All of them.
     pub const ALL: &[Self] = &[
         Self::Pause,

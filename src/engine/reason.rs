@@ -141,6 +141,12 @@ reasons! {
     Held,
     /// A person asked for a retry of a failed template.
     Retried,
+    /// A request was refused: it names another revision than the one that is meant by now.
+    RequestForOtherRevision,
+    /// A request was refused: it must name the revision that it is for.
+    RequestNamesNoRevision,
+    /// A request was refused: where the Rollout stands there is nothing for it to do.
+    RequestNotNow,
     /// Mode Observe: the rolling update is watched, nothing is touched.
     Watching,
     /// Mode Observe: this release would have been aborted.

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::review::Verdict;
 use crate::kubernetes::json as read;
 
+/// A request to the controller may be there from the beginning.
+const ROLLOUTS: &str = "tidegate.dev/rollouts";
+
 /// When we are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -26,16 +29,17 @@ pub struct AdmissionRequest {
     pub user: String,
     /// What is about to be stored.
     pub object: Value,
-    /// What is stored now.
+    /// What is stored now; null for what is new.
     pub old: Value,
 }
 
 impl AdmissionRequest {
-    /// Takes a review apart. `None`: it is not an update of an object as a whole.
+    /// Takes a review apart. `None`: it is not an update of an object as a whole, nor a new Rollout.
     pub fn of_review(mut review: Value) -> Option<Self> {
         let request = review.get_mut("request")?;
         let part = read::text(request, "/subResource").unwrap_or_default();
-        if read::text(request, "/operation") != Some("UPDATE") || !part.is_empty() {
+        let operation = read::text(request, "/operation")?.to_owned();
+        if !part.is_empty() {
             return None;
         }
         let group = read::text(request, "/resource/group").unwrap_or_default();
@@ -48,7 +52,13 @@ impl AdmissionRequest {
             old: Value::Null,
         };
         let [object, old] = ["object", "oldObject"].map(|key| request[key].take());
-        (object.is_object() && old.is_object()).then_some(Self { object, old, ..asked })
+        let is_change = operation == "UPDATE" && old.is_object();
+        let is_new_rollout = operation == "CREATE" && asked.resource == ROLLOUTS;
+        (object.is_object() && (is_change || is_new_rollout)).then_some(Self {
+            object,
+            old,
+            ..asked
+        })
     }
 }
 
@@ -92,6 +102,11 @@ mod tests {
             json!({"request": {"uid": "7"}}),
             json!([]),
         ];
+        let mut new = review("CREATE", None);
+        new["request"]["resource"] =
+            json!({"group": "tidegate.dev", "version": "v1alpha1", "resource": "rollouts"});
+        new["request"]["oldObject"] = Value::Null;
+        assert!(AdmissionRequest::of_review(new).is_some());
         for review in none {
             assert!(AdmissionRequest::of_review(review).is_none());
         }

@@ -4,7 +4,7 @@
 //! asks about objects with our labels alone.
 
 use serde_json::{Value, json};
-use tidegate_api::{HELD_LABEL, ROLLOUT_LABEL};
+use tidegate_api::{HELD_LABEL, REQUEST_ANNOTATION, REQUESTED_BY_ANNOTATION, ROLLOUT_LABEL};
 
 use super::request::{AdmissionRequest, Stage};
 use super::route;
@@ -17,9 +17,9 @@ const PROGRAMS: &str = "system:serviceaccount:";
 
 /// What a person is told who resumes a Deployment on trial.
 const RESUMED: &str = "Tidegate holds this Deployment while its new template is on trial. Ask its \
-    Rollout with the annotation tidegate.dev/request: promote or abort. Without the controller: \
-    annotate what is held with tidegate.dev/break-glass, Services first, then routes, then the \
-    Deployment.";
+    Rollout: tidegate promote or abort, or its annotation tidegate.dev/request. Without the \
+    controller: tidegate release, or annotate what is held with tidegate.dev/break-glass, Services \
+    first, then routes, then the Deployment.";
 /// What is said where a later webhook has undone the gate.
 const UNDONE: &str = "Tidegate holds this object, and something after it has undone that.";
 
@@ -51,6 +51,8 @@ pub fn review(stage: Stage, request: &AdmissionRequest) -> Verdict {
         hold_service(old, object)
     } else if is(Kind::HttpRoute) {
         route::hold(old, object)
+    } else if is(Kind::Rollout) {
+        stamp(user, old, object)
     } else {
         Vec::new()
     };
@@ -82,6 +84,17 @@ fn gate(old: &Value, object: &Value) -> Vec<Value> {
         operations.push(patch::add("/spec/paused", paused));
     }
     operations
+}
+
+/// Who asks is who writes the request, whatever it says; it stays as long as the request does.
+fn stamp(user: &str, old: &Value, object: &Value) -> Vec<Value> {
+    let request = |object| read::annotation(object, REQUEST_ANNOTATION);
+    let who = match request(object) {
+        None => None,
+        asked if asked == request(old) => read::annotation(old, REQUESTED_BY_ANNOTATION),
+        Some(_) => Some(user),
+    };
+    patch::entry(object, "annotations", REQUESTED_BY_ANNOTATION, who)
 }
 
 /// The selector stays, as a whole.

@@ -37,6 +37,16 @@ pub fn revision(object: &Value) -> Option<Revision> {
     json::template(object).map(revision_of)
 }
 
+/// A set's template as the Deployment has it.
+pub fn without_hash(template: &Value) -> Value {
+    let mut template = template.clone();
+    let labels = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut);
+    if let Some(labels) = labels {
+        labels.remove(POD_TEMPLATE_HASH);
+    }
+    template
+}
+
 /// The value by which a Service selects the pods of a set alone.
 pub fn hash(set: &Value) -> Option<&str> {
     json::label(set, POD_TEMPLATE_HASH)
@@ -78,6 +88,19 @@ pub fn of_deployment<'a>(
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_set_s_template_is_the_deployment_s_but_for_the_hash() {
+        let of_set = json!({
+            "metadata": {"labels": {"app": "web", POD_TEMPLATE_HASH: "1"}},
+            "spec": {"aFieldOfTomorrow": [1]},
+        });
+        let expected = json!({
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"aFieldOfTomorrow": [1]},
+        });
+        assert_eq!(without_hash(&of_set), expected);
+    }
 
     #[test]
     fn a_selector_is_asked_for_as_a_whole() {

@@ -1,12 +1,13 @@
 //! What a person asks for, in an annotation of the Rollout.
 //!
-//! `tidegate.dev/request: promote`, or with who and a token of its own as JSON:
-//! `{"what": "abort", "hold": true, "who": "ann", "token": "7f3a"}`. A word alone is a new request
-//! each time it is written: the API server notes when that was.
+//! `tidegate.dev/request: promote a1b2c3`, or with a token of its own as JSON:
+//! `{"what": "abort", "revision": "a1b2c3", "hold": true, "token": "7f3a"}`. Words alone are a new
+//! request each time they are written: the API server notes when that was. Who asks is not for
+//! them to say: it is stamped beside it by the API server, from whom it let in.
 
 use serde::Deserialize;
 use serde_json::Value;
-use tidegate_api::REQUEST_ANNOTATION;
+use tidegate_api::{REQUEST_ANNOTATION, REQUESTED_BY_ANNOTATION};
 use tidegate_engine::observed::{Ask, What};
 use tidegate_engine::state::{Promotion, Stage, State};
 
@@ -19,7 +20,7 @@ struct Request {
     #[serde(default)]
     hold: bool,
     #[serde(default)]
-    who: Option<String>,
+    revision: Option<String>,
     #[serde(default)]
     token: Option<String>,
 }
@@ -27,12 +28,7 @@ struct Request {
 /// What somebody asks for. `None`: nothing, or nothing that can be read.
 pub(super) fn ask(rollout: &Value) -> Option<Ask> {
     let text = read::annotation(rollout, REQUEST_ANNOTATION)?.trim();
-    let request = serde_json::from_str(text).unwrap_or_else(|_| Request {
-        what: text.to_owned(),
-        hold: false,
-        who: None,
-        token: None,
-    });
+    let request = read_request(text)?;
     let what = match (request.what.as_str(), request.hold) {
         ("pause", _) => What::Pause,
         ("resume", _) => What::Resume,
@@ -45,8 +41,27 @@ pub(super) fn ask(rollout: &Value) -> Option<Ask> {
     };
     let (writer, at) = written(rollout);
     let token = request.token.unwrap_or_else(|| format!("{text}@{at}"));
-    let who = request.who.unwrap_or(writer);
-    Some(Ask { token: shorten(&token, 200), who: shorten(&who.replace('\n', " "), 100), what })
+    let stamped = read::annotation(rollout, REQUESTED_BY_ANNOTATION).map(str::to_owned);
+    let who = stamped.unwrap_or(writer);
+    Some(Ask {
+        token: shorten(&token, 200),
+        who: shorten(&who.replace('\n', " "), 200),
+        what,
+        revision: request.revision.map(|revision| shorten(&revision, 64)),
+    })
+}
+
+/// The policy that asks for the right to a verb reads the same text without a parser: what it could
+/// misread is no request.
+fn read_request(text: &str) -> Option<Request> {
+    if text.starts_with('{') {
+        let is_plain = !text.contains('\\') && text.matches('{').count() == 1;
+        return is_plain.then(|| serde_json::from_str(text).ok()).flatten();
+    }
+    let mut words = text.split_whitespace().map(str::to_owned);
+    let (what, revision) = (words.next()?, words.next());
+    let request = Request { what, hold: false, revision, token: None };
+    words.next().is_none().then_some(request)
 }
 
 /// What somebody freed by break-glass is no longer ours to pin or to weigh: a trial that is on its
@@ -70,11 +85,13 @@ pub(super) fn freed(state: &State, freed: &[String]) -> Option<Ask> {
         | Stage::Watching { .. } => false,
     };
     let first = freed.first().filter(|_| goes_on)?;
+    let canary = state.trial.as_ref().map(|trial| trial.canary.to_string());
     let who = format!("break-glass on {first}");
     Some(Ask {
         token: shorten(&format!("{who}@{}", state.trials), 200),
         who: shorten(&who, 200),
         what: What::Abort { hold: true },
+        revision: canary,
     })
 }
 
@@ -119,11 +136,21 @@ mod tests {
     }
 
     #[test]
-    fn a_request_may_say_who_and_which_it_is() {
-        let text = r#"{"what": "abort", "hold": true, "who": "ann\nx", "token": "7f3a"}"#;
-        let asked = ask(&rollout(text, "2026-01-01T00:00:00Z")).unwrap();
-        let what = What::Abort { hold: true };
-        assert_eq!(asked, Ask { token: "7f3a".to_owned(), who: "ann x".to_owned(), what });
+    fn a_request_says_which_it_is_and_the_api_server_who_asks() {
+        let text = r#"{"what": "abort", "hold": true, "revision": "a1", "token": "7f3a"}"#;
+        let mut live = rollout(text, "2026-01-01T00:00:00Z");
+        live["metadata"]["annotations"][REQUESTED_BY_ANNOTATION] = json!("ann\nx");
+        let asked = Ask {
+            token: "7f3a".to_owned(),
+            who: "ann x".to_owned(),
+            what: What::Abort { hold: true },
+            revision: Some("a1".to_owned()),
+        };
+        assert_eq!(ask(&live), Some(asked));
+        let words = ask(&rollout("promote  a1", "")).unwrap();
+        assert_eq!((words.what, words.revision.as_deref()), (What::Promote, Some("a1")));
+        let forged = ask(&rollout(r#"{"what": "pause", "who": "bob"}"#, "")).unwrap();
+        assert_eq!(forged.who, "kubectl-annotate");
     }
 
     #[test]
@@ -159,7 +186,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_asks_for_nothing() {
-        for text in ["", "destroy", "{\"what\": 1}", "Promote"] {
+        let sly = r#"{"x": {"what": "pause"}, "what": "promote"}"#;
+        let escaped = r#"{"wh\u0061t": "promote"}"#;
+        for text in ["", "destroy", "{\"what\": 1}", "Promote", "promote a1 b2", sly, escaped] {
             assert_eq!(ask(&rollout(text, "")), None, "{text}");
         }
         assert_eq!(ask(&json!({})), None);

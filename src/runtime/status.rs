@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 use tidegate_api::{
-    Condition, ConditionType, GateKind, MetricStatus, Phase, RevisionStatus, RolloutStatus,
-    VerdictWord, WouldRevert,
+    Condition, ConditionType, GateKind, MetricStatus, Phase, RequestAnswer, RequestStatus,
+    RevisionStatus, RolloutStatus, VerdictWord, WouldRevert,
 };
 use tidegate_engine::Decision;
 use tidegate_engine::judge::Judgement;
@@ -17,7 +17,7 @@ use tidegate_engine::observed::{Deployed, Observed};
 use tidegate_engine::plan::Plan;
 use tidegate_engine::reason::Reason;
 use tidegate_engine::report::{self, ConditionStatus, Report};
-use tidegate_engine::state::{self, Origin, Outcome, Stage, State};
+use tidegate_engine::state::{self, Answer, Origin, Outcome, Request, Stage, State};
 
 /// The condition's reason while the spec cannot be followed.
 pub const INVALID_SPEC: &str = "InvalidSpec";
@@ -86,6 +86,7 @@ pub(super) fn whole(told: &Told<'_>, before: &Value, now: DateTime<Utc>) -> Valu
         }),
         trial: next.trial.as_ref().map(|trial| trial.id.to_string()),
         metrics: metrics(told, &old),
+        request: next.request.as_ref().map(request),
         would_revert: would_revert(told, &old),
         gate: told.gate,
         state: serde_json::to_value(next).ok(),
@@ -293,6 +294,23 @@ fn column(next: &State) -> Option<String> {
     });
     let git = bad.or_else(|| next.stable.as_ref().and_then(|stable| stable.git.as_ref()));
     git.map(|git| git.short().to_owned())
+}
+
+fn request(request: &Request) -> RequestStatus {
+    let Request { ask, answer } = request;
+    let (answer, reason) = match answer {
+        Answer::Waiting => (RequestAnswer::Waiting, None),
+        Answer::Granted(reason) => (RequestAnswer::Granted, Some(reason)),
+        Answer::Refused(reason) => (RequestAnswer::Refused, Some(reason)),
+    };
+    RequestStatus {
+        what: ask.what.as_str().to_owned(),
+        who: ask.who.clone(),
+        revision: ask.revision.clone(),
+        token: ask.token.clone(),
+        answer,
+        reason: reason.map(|reason| reason.as_str().to_owned()),
+    }
 }
 
 fn bad_of(origin: &Origin) -> Option<String> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tidegate_api::{ROLLOUT_LABEL, TRIAL_LABEL};
 use tidegate_engine::judge::Judgement;
 use tidegate_engine::reason::Reason;
-use tidegate_engine::state::{Ended, Origin, Outcome, State, Trial, TrialId};
+use tidegate_engine::state::{Answer, Ended, Origin, Outcome, Request, State, Trial, TrialId};
 
 use super::Key;
 use super::notify::outcome_text;
@@ -45,8 +45,8 @@ pub(super) struct Recorded<'a> {
     pub(super) state: &'a State,
     pub(super) reason: Reason,
     pub(super) message: &'a str,
-    /// Who asked, if a person's request was answered in this turn.
-    pub(super) who: Option<&'a str>,
+    /// A person's request, if it was answered in this turn.
+    pub(super) request: Option<&'a Request>,
     pub(super) judgement: Option<&'a Judgement>,
     /// The queries that were asked, in full.
     pub(super) queries: &'a [String],
@@ -77,7 +77,7 @@ impl Trials {
                 self.remember(key, |known| known.created = Some(trial.id.clone()));
             }
             let noted = (trial.id.clone(), turn.reason);
-            if known.noted.as_ref() != Some(&noted) {
+            if known.noted.as_ref() != Some(&noted) || turn.request.is_some() {
                 self.note(key, &trial.id, turn, None).await?;
                 self.remember(key, |known| known.noted = Some(noted));
             }
@@ -196,15 +196,12 @@ fn record_of(key: &Key, rollout: &Value, stable: &str, trial: &Trial) -> Value {
 
 fn status_of(before: &Value, turn: &Recorded<'_>, ended: Option<&Ended>) -> Value {
     let mut notes = before["notes"].as_array().cloned().unwrap_or_default();
-    let mut note = json!({
+    notes.extend(turn.request.map(|request| asked(request, turn.now)));
+    notes.push(json!({
         "at": time(turn.now),
         "reason": turn.reason.as_str(),
         "message": shorten(turn.message, LONGEST),
-    });
-    if let Some(who) = turn.who {
-        note["who"] = json!(who);
-    }
-    notes.push(note);
+    }));
     notes.drain(..notes.len().saturating_sub(NOTES));
     let mut status = json!({
         "reason": turn.reason.as_str(),
@@ -232,6 +229,23 @@ fn status_of(before: &Value, turn: &Recorded<'_>, ended: Option<&Ended>) -> Valu
     status
 }
 
+/// What a person asked for, as a note.
+fn asked(request: &Request, now: DateTime<Utc>) -> Value {
+    let Request { ask, answer } = request;
+    let (word, reason) = match answer {
+        Answer::Waiting => ("waits", None),
+        Answer::Granted(reason) => ("granted", Some(reason)),
+        Answer::Refused(reason) => ("refused", Some(reason)),
+    };
+    let of = ask.revision.as_ref().map(|revision| format!(" of {revision}")).unwrap_or_default();
+    json!({
+        "at": time(now),
+        "reason": reason.map_or(word, |reason| reason.as_str()),
+        "who": ask.who,
+        "message": shorten(&format!("{}{of} was asked for: {word}", ask.what.as_str()), LONGEST),
+    })
+}
+
 fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
@@ -241,6 +255,7 @@ mod tests {
     use super::*;
     use tidegate_api as api;
     use tidegate_engine::effect::RevertOutcome;
+    use tidegate_engine::observed::{Ask, What};
     use tidegate_engine::state::{Cause, GitRevision, Revision, Stage};
 
     fn trial() -> Trial {
@@ -265,11 +280,20 @@ mod tests {
         let read: api::Trial = serde_json::from_value(record).unwrap();
         assert_eq!(read.spec.bad.as_deref(), Some("2"));
         let state = State::default();
+        let request = Request {
+            ask: Ask {
+                token: "1".to_owned(),
+                who: "ann".to_owned(),
+                what: What::Abort { hold: false },
+                revision: Some("acanary".to_owned()),
+            },
+            answer: Answer::Granted(Reason::AbortedByPerson),
+        };
         let turn = Recorded {
             state: &state,
             reason: Reason::Reverted,
             message: "done",
-            who: Some("ann"),
+            request: Some(&request),
             judgement: None,
             queries: &["up".to_owned()],
             now: DateTime::UNIX_EPOCH,
@@ -289,8 +313,9 @@ mod tests {
         let read: api::TrialStatus = serde_json::from_value(status).unwrap();
         assert_eq!(read.outcome, Some(api::TrialOutcome::Aborted));
         assert_eq!(read.revert.as_deref(), Some("commit c0ffee"));
-        assert_eq!(read.notes.len(), 2);
+        assert_eq!(read.notes.len(), 3);
         assert_eq!(read.notes[1].who.as_deref(), Some("ann"));
+        assert_eq!(read.notes[1].message, "abort of acanary was asked for: granted");
     }
 
     #[test]

@@ -264,12 +264,12 @@ impl Turns {
         if let Some(ended) = next.last.as_ref().filter(|_| next.trial.is_none()) {
             self.reverts.forget(&ended.trial);
         }
-        let answered = (next.answered != before.answered).then(|| request::ask(live)).flatten();
+        let is_new = next.answered != before.answered;
         let recorded = Recorded {
             state: next,
             reason: decision.reason,
             message: &decision.message,
-            who: answered.as_ref().map(|ask| ask.who.as_str()),
+            request: next.request.as_ref().filter(|_| is_new),
             judgement: measured.judgement.as_ref(),
             queries: &measured.queries,
             now,

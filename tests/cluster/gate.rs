@@ -2,6 +2,7 @@
 //! policies, and by our webhook where it has none.
 
 mod digest;
+mod requests;
 mod stand;
 
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ pub(crate) async fn the_policies_hold(world: &'static World) -> Result<()> {
 pub(crate) async fn the_webhook_holds(world: &'static World) -> Result<()> {
     install(world, &["controller/namespace", "controller/rbac", "hold-scale/hold-scale"]).await?;
     install(world, &["webhook/rbac", "webhook/secret"]).await?;
+    install(world, &["requests/request", "requests/roles"]).await?;
     world.serve_policy_api(false).await?;
     stand::remove_explanation(world).await?;
     remove(world, Kind::MutatingWebhookConfiguration, WEBHOOK).await?;
@@ -106,6 +108,7 @@ async fn tell_all(world: &World) -> Result<()> {
     services(world).await.context("Services")?;
     routes(world).await.context("routes")?;
     scale(world).await.context("scale")?;
+    requests::told(world).await.context("requests")?;
     digest::images_by_digest(world).await.context("a webhook behind the gate")
 }
 

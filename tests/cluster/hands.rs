@@ -30,7 +30,7 @@ const PERSON: &str = "--field-manager=break-glass";
 
 pub(crate) fn stories() -> Vec<Story> {
     vec![
-        Story::matrix("deleted_in_the_background_all_is_freed", |world| {
+        Story::smoke("deleted_in_the_background_all_is_freed", |world| {
             a_deleted_rollout_frees_all(world, "background")
         }),
         Story::matrix("deleted_in_the_foreground_all_is_freed", |world| {
@@ -286,7 +286,7 @@ async fn held(shop: &Shop) -> Result<Value> {
     }))
 }
 
-async fn canary_serves(shop: &Shop, version: &str) -> Result<()> {
+pub(crate) async fn canary_serves(shop: &Shop, version: &str) -> Result<()> {
     let start = shop.load.mark();
     eventually("the canary has its share", SOON, async || {
         Ok(shop.load.snapshot().since(start).share(version).filter(|share| *share > 0.0).map(drop))

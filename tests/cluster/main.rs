@@ -18,6 +18,7 @@ mod hands;
 mod input;
 mod kubelet;
 mod observe;
+mod people;
 mod releases;
 mod runner;
 mod sandbox;
@@ -48,6 +49,7 @@ pub(crate) fn main() -> ExitCode {
     all.extend(faults::stories());
     all.extend(engines::stories());
     all.extend(gateway::stories());
+    all.extend(people::stories());
     all.extend(alone().into_iter().map(Story::alone));
     all.extend(with_argocd().into_iter().map(Story::with_argocd));
     runner::run(all)

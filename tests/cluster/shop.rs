@@ -162,10 +162,15 @@ impl Shop {
 
     /// SIGKILL, and a new one at once.
     pub(crate) fn kill_controller(&mut self) -> Result<()> {
+        self.stop_controller();
+        self.start_controller()
+    }
+
+    /// SIGKILL, and nobody looks after the shop.
+    pub(crate) fn stop_controller(&mut self) {
         if let Some(mut controller) = self.controller.take() {
             controller.kill();
         }
-        self.start_controller()
     }
 
     /// Commits another version of the application and asks its engine to look.

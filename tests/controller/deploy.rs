@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tidegate::gate::{CONTROLLER as ACCOUNT, WEBHOOK};
 use tidegate::kubernetes::{Kind, WEIGHT_ANNOTATION};
-use tidegate_api::{BREAK_GLASS_ANNOTATION, HELD_LABEL, ROLLOUT_LABEL};
+use tidegate_api::{
+    BREAK_GLASS_ANNOTATION, HELD_LABEL, REQUEST_ANNOTATION, REQUESTED_BY_ANNOTATION, ROLLOUT_LABEL,
+};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
@@ -191,9 +193,14 @@ fn rights_go_to_the_account_that_the_pods_have_and_the_policies_let_through() {
     assert_eq!(deployment["metadata"]["namespace"], account["namespace"]);
 }
 
+/// What is asked of a Rollout has nothing to do with what a trial holds.
+fn is_of_held_objects(policy: &Value) -> bool {
+    policy["metadata"]["name"] != "request.tidegate.dev"
+}
+
 #[test]
 fn every_policy_looks_at_our_labels_alone_and_has_both_ways_out() {
-    for policy in of_kind("MutatingAdmissionPolicy") {
+    for policy in of_kind("MutatingAdmissionPolicy").into_iter().filter(is_of_held_objects) {
         let name = policy["metadata"]["name"].as_str().unwrap();
         let label = if name == "gate.tidegate.dev" { ROLLOUT_LABEL } else { HELD_LABEL };
         let spec = &policy["spec"];
@@ -217,7 +224,7 @@ fn the_webhook_looks_at_the_same_objects_and_has_the_same_ways_out() {
         let configuration = &of_kind(kind)[0];
         assert_eq!(configuration["metadata"]["name"], WEBHOOK);
         let hooks = configuration["webhooks"].as_array().unwrap();
-        assert_eq!(hooks.len(), 3);
+        assert_eq!(hooks.len(), 4);
         for hook in hooks {
             let resource = hook["rules"][0]["resources"][0].as_str().unwrap();
             let policy = of_kind("MutatingAdmissionPolicy")
@@ -231,7 +238,7 @@ fn the_webhook_looks_at_the_same_objects_and_has_the_same_ways_out() {
             assert_eq!(hook["rules"], constraints["resourceRules"], "{resource}");
             assert_eq!(hook["objectSelector"], constraints["objectSelector"], "{resource}");
             let exempt = |conditions: &Value| -> Vec<Value> {
-                let names = ["not-the-controller", "not-break-glass"];
+                let names = ["not-the-controller", "not-break-glass", "has-to-do-with-a-request"];
                 let all = conditions.as_array().unwrap().iter();
                 all.filter(|one| names.contains(&one["name"].as_str().unwrap())).cloned().collect()
             };
@@ -247,7 +254,14 @@ fn the_webhook_looks_at_the_same_objects_and_has_the_same_ways_out() {
 
 #[test]
 fn policies_speak_of_no_label_or_annotation_but_ours() {
-    let known = [ROLLOUT_LABEL, HELD_LABEL, BREAK_GLASS_ANNOTATION, WEIGHT_ANNOTATION];
+    let known = [
+        ROLLOUT_LABEL,
+        HELD_LABEL,
+        BREAK_GLASS_ANNOTATION,
+        WEIGHT_ANNOTATION,
+        REQUEST_ANNOTATION,
+        REQUESTED_BY_ANNOTATION,
+    ];
     for (path, _, documents) in files() {
         for document in documents.iter().filter(|document| {
             document["kind"].as_str().is_some_and(|kind| kind.ends_with("AdmissionPolicy"))
@@ -260,10 +274,33 @@ fn policies_speak_of_no_label_or_annotation_but_ours() {
                     .take_while(|sign| sign.is_ascii_alphanumeric() || *sign == '-')
                     .collect();
                 let is_known = known.contains(&format!("tidegate.dev/{key}").as_str());
-                let is_other = ["v1alpha1", "request"].contains(&key.as_str());
+                let is_other = key == "v1alpha1" || key.is_empty();
                 assert!(is_known || is_other, "{}: tidegate.dev/{key}", path.display());
             }
         }
+    }
+}
+
+/// Who may change Rollouts may not ask them for anything by that alone; the roles have all verbs.
+#[test]
+fn each_request_is_a_right_of_its_own() {
+    use tidegate_engine::observed::What;
+    let policy = of_kind("ValidatingAdmissionPolicy")
+        .into_iter()
+        .find(|policy| policy["metadata"]["name"] == "request.tidegate.dev")
+        .unwrap();
+    let known = policy["spec"]["variables"].to_string();
+    let given: BTreeSet<_> = rights()
+        .into_iter()
+        .filter(|right| {
+            right.role == "tidegate-operator" && right.resource == "tidegate.dev/rollouts"
+        })
+        .map(|right| right.verb)
+        .collect();
+    for what in What::ALL {
+        let verb = if *what == (What::Abort { hold: true }) { "abort" } else { what.as_str() };
+        assert!(known.contains(&format!("'{verb}'")), "{verb}");
+        assert!(given.contains(verb), "{verb}");
     }
 }
 

@@ -13,8 +13,8 @@ use tidegate_engine::observed::{
 use tidegate_engine::plan::Weight;
 use tidegate_engine::reason::Reason;
 use tidegate_engine::state::{
-    Cause, Ended, GitRevision, Origin, Outcome, PausedBy, Promotion, Quarantined, Revision, Skip,
-    Stable, Stage, State, Trial, TrialId,
+    Answer, Cause, Ended, GitRevision, Origin, Outcome, PausedBy, Promotion, Quarantined, Request,
+    Revision, Skip, Stable, Stage, State, Trial, TrialId,
 };
 
 /// So many cases. What fails becomes a story, not a file of seeds.
@@ -218,13 +218,19 @@ pub(crate) fn state(at: &Time) -> impl Strategy<Value = State> + use<> {
         vec(revision(), 0..3),
         vec(notice(at.clone()), 0..3),
     );
-    let small = (of(git_revision()), of(revision()), of(text()));
+    let answer = prop_oneof![
+        Just(Answer::Waiting),
+        reason().prop_map(Answer::Granted),
+        reason().prop_map(Answer::Refused),
+    ];
+    let request = (ask(), answer).prop_map(|(ask, answer)| Request { ask, answer });
+    let small = (of(git_revision()), of(revision()), of(text()), of(request));
     (of(stable), of(trial(at)), memory, small, counters).prop_map(
         |(
             stable,
             trial,
             (last, quarantine, promoted, outbox),
-            (overwritten, warned, answered),
+            (overwritten, warned, answered, request),
             (trials, notices),
         )| State {
             stable,
@@ -235,6 +241,7 @@ pub(crate) fn state(at: &Time) -> impl Strategy<Value = State> + use<> {
             overwritten,
             warned,
             outbox,
+            request,
             answered,
             trials,
             notices,
@@ -306,14 +313,16 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     ]
 }
 
+fn ask() -> impl Strategy<Value = Ask> {
+    let revision = prop_oneof![revision().prop_map(|revision| revision.to_string()), text()];
+    (0..What::ALL.len(), text(), text(), of(revision)).prop_map(|(what, token, who, revision)| {
+        Ask { token, who, what: What::ALL[what], revision }
+    })
+}
+
 /// Any look at the world, consistent or not.
 pub(crate) fn observed() -> impl Strategy<Value = Observed> {
-    let ask = (0..What::ALL.len(), text(), text()).prop_map(|(what, token, who)| Ask {
-        token,
-        who,
-        what: What::ALL[what],
-    });
-    let answers = (of(ask), of(outcome()), vec(any::<u64>(), 0..3));
+    let answers = (of(ask()), of(outcome()), vec(any::<u64>(), 0..3));
     (of(workload()), pods(), pods(), traffic(), verdict(), answers).prop_map(
         |(workload, stable, canary, traffic, verdict, (ask, revert, delivered))| Observed {
             is_blind: canary.desired % 2 == 1,

@@ -140,7 +140,12 @@ fn ask(world: &mut World, text: &str) {
         _ => panic!("ask {what}"),
     };
     let at = world.cluster.now.to_rfc3339();
-    world.cluster.ask = Some(Ask { token: format!("{what:?}-{at}"), who: who.to_owned(), what });
+    let (who, revision) = match who.split_once(" for ") {
+        Some((who, revision)) => (who, (revision != "none").then(|| revision.to_owned())),
+        None => (who, Some(world.cluster.template.to_string())),
+    };
+    let token = format!("{what:?}-{at}");
+    world.cluster.ask = Some(Ask { token, who: who.to_owned(), what, revision });
 }
 
 fn plan(world: &mut World, text: &str) -> bool {

@@ -148,7 +148,8 @@ fn happen(world: &mut World, event: &Event, count: usize) {
         }
         Event::Ask(what) => {
             let token = format!("{count}");
-            cluster.ask = Some(Ask { token, who: "ann".to_owned(), what: What::ALL[*what] });
+            let (what, revision) = (What::ALL[*what], Some(cluster.template.to_string()));
+            cluster.ask = Some(Ask { token, who: "ann".to_owned(), what, revision });
         }
         Event::Forge(kind) => cluster.forge = forge(*kind),
         Event::Gateway(up) => cluster.gateway = *up,

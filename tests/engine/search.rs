@@ -101,7 +101,8 @@ fn happen(world: &mut World, event: Event) {
         }
         Event::Ask(what) => {
             let token = format!("{what:?} {}", cluster.now);
-            cluster.ask = Some(Ask { token, who: "ann".to_owned(), what });
+            let revision = Some(cluster.template.to_string());
+            cluster.ask = Some(Ask { token, who: "ann".to_owned(), what, revision });
         }
         Event::Scale(desired) => cluster.scale(desired),
         Event::Gateway(up) => cluster.gateway = up,

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use tidegate_engine::Decision;
 use tidegate_engine::effect::Effect;
 use tidegate_engine::reason::Reason;
-use tidegate_engine::state::{Phase, State};
+use tidegate_engine::state::{Answer, Phase, Request, State};
 
 use crate::command::obey;
 use crate::invariants::all_is_stable;
@@ -109,6 +109,7 @@ pub(crate) fn duration(text: &str) -> TimeDelta {
 struct Teller {
     told: String,
     before: Option<(Phase, Reason, String)>,
+    refused: Option<Request>,
 }
 
 impl Teller {
@@ -132,6 +133,14 @@ impl Teller {
     }
 
     fn note(&mut self, world: &World, decision: &Decision, more: &str) {
+        if let Some(request) = &decision.next.request
+            && let Answer::Refused(reason) = request.answer
+            && self.refused.as_ref() != Some(request)
+        {
+            let _ =
+                writeln!(self.told, "|        refused: {}: {reason}", request.ask.what.as_str());
+            self.refused = Some(request.clone());
+        }
         let effects: Vec<_> = decision.effects.iter().map(show).collect();
         let effects = effects.join(" ");
         let now = (decision.next.phase(), decision.reason, effects.clone());

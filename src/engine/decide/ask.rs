@@ -3,7 +3,7 @@
 use super::back::abort;
 use super::forward::after;
 use super::promote::is_handing_over;
-use super::turn::Turn;
+use super::turn::{About, Turn};
 use crate::observed::{Ask, What};
 use crate::reason::Reason;
 use crate::state::{Cause, PausedBy, Promotion, Skip, Stage, Trial};
@@ -19,15 +19,15 @@ pub(super) enum Answered {
 /// A person comes before the plan. A request is answered once: one that must wait for a later
 /// stage stays unanswered, what does not apply is answered by doing nothing.
 pub(super) fn answer(turn: &mut Turn<'_>, trial: Trial) -> Answered {
-    let Some(ask) = turn.take_ask(|ask| !must_wait(ask, &trial.stage)) else {
-        return Answered::Go(trial);
-    };
+    let asked = turn.take_ask(&About::from(&trial), |ask| !must_wait(ask, &trial.stage));
+    let Some(ask) = asked else { return Answered::Go(trial) };
     match ask.what {
         What::Pause => pause(turn, trial, &ask),
         What::Resume => resume(turn, trial, &ask),
         What::Promote => promote(turn, trial, &ask),
         What::PromoteFull => promote_full(turn, trial, &ask),
         What::Abort { hold } if !is_handing_over(&trial.stage) => {
+            turn.grant(Reason::AbortedByPerson);
             Answered::Done(abort(turn, trial, Cause::Person { who: ask.who, hold }))
         }
         What::Abort { .. } | What::Retry => Answered::Go(trial),
@@ -45,6 +45,7 @@ fn must_wait(ask: &Ask, stage: &Stage) -> bool {
 
 fn pause(turn: &mut Turn<'_>, mut trial: Trial, ask: &Ask) -> Answered {
     let Some(step) = step_of(&trial.stage) else { return Answered::Go(trial) };
+    turn.grant(Reason::PausedByPerson);
     turn.say(Reason::PausedByPerson, format!("{} paused the trial", ask.who));
     trial.stage = Stage::Paused { step, since: turn.now, by: PausedBy::Person };
     Answered::Done(trial)
@@ -56,6 +57,7 @@ fn resume(turn: &mut Turn<'_>, mut trial: Trial, ask: &Ask) -> Answered {
         PausedBy::Step => after(turn, step),
         PausedBy::Person | PausedBy::Inconclusive => Stage::Shifting { step, since: turn.now },
     };
+    turn.grant(Reason::ResumedByPerson);
     turn.say(Reason::ResumedByPerson, format!("{} resumed the trial", ask.who));
     Answered::Done(trial)
 }
@@ -63,6 +65,7 @@ fn resume(turn: &mut Turn<'_>, mut trial: Trial, ask: &Ask) -> Answered {
 fn promote(turn: &mut Turn<'_>, mut trial: Trial, ask: &Ask) -> Answered {
     let Some(step) = step_of(&trial.stage) else { return Answered::Go(trial) };
     trial.stage = after(turn, step);
+    turn.grant(Reason::PromotedByPerson);
     turn.say(Reason::PromotedByPerson, format!("{} took the step as passed", ask.who));
     Answered::Done(trial)
 }
@@ -89,6 +92,7 @@ fn promote_full(turn: &mut Turn<'_>, mut trial: Trial, ask: &Ask) -> Answered {
     if let Some(stage) = stage {
         trial.stage = stage;
     }
+    turn.grant(Reason::PromotedByPerson);
     turn.say(Reason::PromotedByPerson, format!("{} left out all steps", ask.who));
     Answered::Done(trial)
 }

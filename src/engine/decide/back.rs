@@ -3,7 +3,7 @@
 use super::read_back::{is_free, is_home};
 use super::rest::deployed_revision;
 use super::revert::{Next, being_reverted, disposition, reverting, told};
-use super::turn::Turn;
+use super::turn::{About, Turn};
 use crate::defaults;
 use crate::effect::{RevertOutcome, Severity};
 use crate::observed::{Deployed, Observed, What, Workload};
@@ -107,7 +107,7 @@ pub(super) fn is_taken(seen: &Observed, trial: &Trial, work: &Workload) -> bool 
 }
 
 fn aborting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, cause: Cause) -> Option<Trial> {
-    let _ = turn.take_ask(|_| true); // too late, and not meant for the next trial
+    turn.refuse_ask(&About::from(&trial));
     if trial.home.is_none() {
         turn.say(Reason::TrafficReturning, format!("weight 0 is asked for: {}", cause.message()));
         if turn.is_over(trial.stage.since(), defaults::HOME_ALARM) {
@@ -158,7 +158,7 @@ fn restoring(
     cause: Cause,
     revert: Option<RevertOutcome>,
 ) -> Option<Trial> {
-    let _ = turn.take_ask(|_| true); // too late, and not meant for the next trial
+    turn.refuse_ask(&About::from(&trial));
     let deployed = deployed_revision(work);
     if turn.is_stable(&work.template) {
         turn.say(Reason::Restoring, "the template is stable's again; the canary leaves");
@@ -228,14 +228,16 @@ fn aborted(
     revert: Option<RevertOutcome>,
 ) -> Option<Trial> {
     if work.template != trial.canary {
-        let _ = turn.take_ask(|_| true); // it was about a template that is gone
+        turn.refuse_ask(&About::from(&trial));
         turn.say(Reason::Superseded, "the failed template is gone");
         return leave(turn, trial, cause, revert);
     }
     let is_gone = !turn.seen.canary.exists;
-    if let Some(ask) = turn.take_ask(|ask| ask.what != What::Retry || is_gone)
+    let about = About::from(&trial);
+    if let Some(ask) = turn.take_ask(&about, |ask| ask.what != What::Retry || is_gone)
         && ask.what == What::Retry
     {
+        turn.grant(Reason::Retried);
         turn.next.quarantine.retain(|failed| failed.revision != trial.canary);
         turn.say(Reason::Retried, format!("{} asked for a retry", ask.who));
         return leave(turn, trial, cause, revert);
@@ -265,7 +267,7 @@ fn leave(
 /// The Deployment is gone in the middle of a trial: nothing is left to protect or to revert, only
 /// what is ours to take away.
 pub(super) fn orphaned(turn: &mut Turn<'_>, mut trial: Trial) -> Option<Trial> {
-    let _ = turn.take_ask(|_| true); // too late, and not meant for the next trial
+    turn.refuse_ask(&About::from(&trial));
     turn.say(Reason::WorkloadMissing, "the Deployment was deleted during the trial");
     trial.home.get_or_insert(turn.now);
     if turn.seen.canary.exists || turn.seen.traffic.held {

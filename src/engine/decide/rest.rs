@@ -1,6 +1,6 @@
 //! Without a trial: stable serves all, and a new template starts one.
 
-use super::turn::Turn;
+use super::turn::{About, Turn};
 use crate::defaults;
 use crate::effect::Severity;
 use crate::observed::{Deployed, What, Workload};
@@ -15,7 +15,7 @@ pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
     };
     let retry = asked_for_retry(turn, workload);
     if workload.template == stable.revision {
-        let _ = turn.take_ask(|_| true); // nothing is on trial, and the next trial is not meant
+        turn.refuse_ask(&About::from(workload)); // nothing is on trial
         keep_good_revision(turn, workload);
         turn.next.warned = None;
         turn.say(Reason::Stable, format!("{} serves all traffic", stable.revision));
@@ -35,7 +35,7 @@ pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
         return;
     }
     if is_quarantined(turn, workload) && !retry && !workload.deliberate {
-        let _ = turn.take_ask(|_| true);
+        turn.refuse_ask(&About::from(workload));
         stay_quarantined(turn, workload);
         return;
     }
@@ -90,8 +90,11 @@ fn keep_good_revision(turn: &mut Turn<'_>, workload: &Workload) {
 
 /// Other requests stay for the trial that may start in this very turn.
 fn asked_for_retry(turn: &mut Turn<'_>, workload: &Workload) -> bool {
-    let retry = turn.take_ask(|ask| ask.what == What::Retry).is_some();
+    let about = About::from(workload);
+    let retry = turn.take_ask(&about, |ask| ask.what == What::Retry).is_some()
+        && !turn.is_stable(&workload.template);
     if retry {
+        turn.grant(Reason::Retried);
         turn.next.quarantine.retain(|failed| failed.revision != workload.template);
     }
     retry

@@ -2,7 +2,7 @@
 
 use super::back::write_over;
 use super::rest::deployed_revision;
-use super::turn::Turn;
+use super::turn::{About, Turn};
 use crate::defaults;
 use crate::effect::{RevertOrder, RevertOutcome, Severity};
 use crate::observed::{What, Workload};
@@ -86,9 +86,10 @@ pub(super) fn reverting(
         trial.stage = Stage::Aborted { cause, revert, since: turn.now };
         return trial;
     }
-    if let Some(ask) = turn.take_ask(|_| true)
+    if let Some(ask) = turn.take_ask(&About::from(&trial), |_| true)
         && ask.what == (What::Abort { hold: true })
     {
+        turn.grant(Reason::AbortedByPerson);
         turn.say(Reason::AbortedByPerson, format!("{} keeps Git as it is", ask.who));
         let cause = Cause::Person { who: ask.who, hold: true };
         let revert = outcome.filter(is_final);

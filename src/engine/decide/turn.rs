@@ -2,13 +2,16 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::rest::deployed_revision;
 use super::{Decision, Wake};
 use crate::defaults;
 use crate::effect::{Effect, Notice, RevertOutcome, Severity};
-use crate::observed::{Ask, Observed};
+use crate::observed::{Ask, Observed, Workload};
 use crate::plan::Plan;
 use crate::reason::Reason;
-use crate::state::{Ended, GitRevision, Outcome, Revision, Stable, Stage, State, Trial};
+use crate::state::{
+    Answer, Ended, GitRevision, Origin, Outcome, Request, Revision, Stable, Stage, State, Trial,
+};
 
 /// The next state in the making, and why.
 pub(super) struct Turn<'a> {
@@ -88,14 +91,45 @@ impl<'a> Turn<'a> {
         self.next.stable.as_ref().is_some_and(|stable| stable.revision == *revision)
     }
 
-    /// Takes the request of a person, once; what is not for `me` stays for a later stage.
-    pub(super) fn take_ask(&mut self, me: impl FnOnce(&Ask) -> bool) -> Option<Ask> {
-        let ask = self.seen.ask.as_ref()?;
-        if self.next.answered.as_ref() == Some(&ask.token) || !me(ask) {
+    /// Takes the request of a person, once; what is not for `me` stays for a later stage. It is
+    /// refused unless it is granted in this very turn.
+    pub(super) fn take_ask(&mut self, about: &About, me: impl FnOnce(&Ask) -> bool) -> Option<Ask> {
+        let ask = self.ask()?;
+        if let Some(reason) = ask.fault(&about.revision, about.git.as_ref()) {
+            self.answer(ask, Answer::Refused(reason));
             return None;
         }
+        if !me(&ask) {
+            self.next.request = Some(Request { ask, answer: Answer::Waiting });
+            return None;
+        }
+        self.answer(ask.clone(), Answer::Refused(Reason::RequestNotNow));
+        Some(ask)
+    }
+
+    /// Refuses what is asked for: it comes too late, and the next trial is not meant.
+    pub(super) fn refuse_ask(&mut self, about: &About) {
+        let _ = self.take_ask(about, |_| true);
+    }
+
+    /// The request that was taken in this turn is done.
+    pub(super) const fn grant(&mut self, reason: Reason) {
+        if let Some(request) = &mut self.next.request {
+            request.answer = Answer::Granted(reason);
+        }
+    }
+
+    /// What is asked for and not yet answered: the newest, else one that waits for its stage.
+    fn ask(&self) -> Option<Ask> {
+        let is_new = |ask: &&Ask| self.next.answered.as_ref() != Some(&ask.token);
+        let waits = |request: &&Request| request.answer == Answer::Waiting;
+        let waiting = || self.next.request.as_ref().filter(waits).map(|request| &request.ask);
+        self.seen.ask.as_ref().filter(is_new).or_else(waiting).cloned()
+    }
+
+    fn answer(&mut self, ask: Ask, answer: Answer) {
         self.next.answered = Some(ask.token.clone());
-        Some(ask.clone())
+        self.next.request = Some(Request { ask, answer });
     }
 
     /// The pods that are going to serve from now on came past all of this.
@@ -140,6 +174,28 @@ impl<'a> Turn<'a> {
             Wake::At(self.wake.map_or(look, |wake| wake.min(look)))
         };
         Decision { next: self.next, effects, wake, reason: self.reason, message: self.message }
+    }
+}
+
+/// The revision that a request can be meant for.
+pub(super) struct About {
+    revision: Revision,
+    git: Option<GitRevision>,
+}
+
+impl From<&Trial> for About {
+    fn from(trial: &Trial) -> Self {
+        let git = match &trial.origin {
+            Origin::Git { bad, .. } => Some(bad.clone()),
+            Origin::OutOfBand { .. } | Origin::Unknown => None,
+        };
+        Self { revision: trial.canary.clone(), git }
+    }
+}
+
+impl From<&Workload> for About {
+    fn from(workload: &Workload) -> Self {
+        Self { revision: workload.template.clone(), git: deployed_revision(workload) }
     }
 }
 

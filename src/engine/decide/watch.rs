@@ -1,7 +1,7 @@
 //! Mode Observe: the plain rolling update is judged, nothing is touched.
 
 use super::rest::remember_promoted;
-use super::turn::Turn;
+use super::turn::{About, Turn};
 use crate::effect::Severity;
 use crate::judge::Verdict;
 use crate::observed::Workload;
@@ -10,7 +10,7 @@ use crate::state::{Origin, Outcome, Trial};
 
 /// One turn of Watching: ends with what would have happened.
 pub(super) fn watch(turn: &mut Turn<'_>, trial: Trial, workload: &Workload) -> Option<Trial> {
-    let _ = turn.take_ask(|_| true); // nothing can be asked of one who only watches
+    turn.refuse_ask(&About::from(&trial)); // nothing can be asked of one who only watches
     if turn.is_stable(&workload.template) {
         turn.say(Reason::RevertedByHand, "the template is stable's again");
         turn.end(&trial, Outcome::Watched { would_abort: None });

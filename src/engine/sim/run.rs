@@ -141,7 +141,8 @@ impl<'a> Sim<'a> {
 
     fn ask(&mut self, what: What) {
         let token = (self.cluster.now - self.start).num_milliseconds().to_string();
-        self.cluster.ask = Some(Ask { token, who: "a person".to_owned(), what });
+        let revision = Some(self.cluster.template.to_string());
+        self.cluster.ask = Some(Ask { token, who: "a person".to_owned(), what, revision });
     }
 
     /// One turn of the controller: look, decide, write down, act.

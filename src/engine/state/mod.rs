@@ -2,12 +2,14 @@
 //! effects it asks for: a crash at any point, and two leaders at once, are both safe.
 
 mod cause;
+mod request;
 mod stage;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use cause::Cause;
+pub use request::{Answer, Request};
 pub use stage::{PausedBy, Phase, Promotion, Skip, Stage};
 
 use crate::effect::{Notice, RevertOutcome};
@@ -80,6 +82,9 @@ pub struct State {
     pub warned: Option<Revision>,
     /// Told to people soon. Written with the transition, removed when delivered.
     pub outbox: Vec<Notice>,
+    /// The last request of a person, and what became of it. It stays when an engine takes it back
+    /// from where it was written.
+    pub request: Option<Request>,
     /// The last request of a person that was answered, by its token.
     pub answered: Option<String>,
     /// Trials so far; part of the next trial's id.

@@ -41,9 +41,17 @@ fn stored(resource: &str, user: &str, old: &Value, object: &Value) -> Option<Val
     Some(stored)
 }
 
-/// The operations in use: all of them set something.
+/// The operations in use: all of them set something, but for who asked.
 fn apply(object: &mut Value, operations: &[Value]) {
     for operation in operations {
+        if operation["op"] == "remove" {
+            assert_eq!(operation["path"], "/metadata/annotations/tidegate.dev~1requested-by");
+            object["metadata"]["annotations"]
+                .as_object_mut()
+                .unwrap()
+                .remove(REQUESTED_BY_ANNOTATION);
+            continue;
+        }
         assert_eq!(operation["op"], "add");
         let path = operation["path"].as_str().unwrap();
         let (parent, key) = path.rsplit_once('/').unwrap();
@@ -221,4 +229,31 @@ fn a_held_route_keeps_the_backends_of_the_rules_that_name_the_service() {
     glass["metadata"]["annotations"] = json!({"tidegate.dev/break-glass": "why"});
     let next = stored("gateway.networking.k8s.io/httproutes", PERSON, &old, &glass).unwrap();
     assert_eq!(next["spec"]["rules"][0]["backendRefs"], plain);
+}
+
+#[test]
+fn who_asks_is_who_writes_whatever_they_say() {
+    let rollout = |request: Option<&str>, who: Option<&str>| {
+        let mut annotations = serde_json::Map::new();
+        for (key, value) in [(REQUEST_ANNOTATION, request), (REQUESTED_BY_ANNOTATION, who)] {
+            annotations.extend(value.map(|value| (key.to_owned(), json!(value))));
+        }
+        json!({"metadata": {"annotations": annotations}})
+    };
+    let who = |old: &Value, object: &Value| {
+        let stored = stored("tidegate.dev/rollouts", PERSON, old, object)?;
+        read::annotation(&stored, REQUESTED_BY_ANNOTATION).map(str::to_owned)
+    };
+    let rest = rollout(None, None);
+    let by_bob = rollout(Some("abort a1"), Some("bob"));
+    assert_eq!(who(&rest, &rollout(Some("abort a1"), None)).as_deref(), Some("ann"));
+    assert_eq!(who(&Value::Null, &rollout(Some("abort a1"), Some("bob"))).as_deref(), Some("ann"));
+    assert_eq!(who(&by_bob, &rollout(Some("abort a2"), Some("bob"))).as_deref(), Some("ann"));
+    // The request stays, and so does who asked.
+    assert_eq!(who(&by_bob, &by_bob).as_deref(), Some("bob"));
+    assert_eq!(who(&by_bob, &rollout(Some("abort a1"), Some("eve"))).as_deref(), Some("bob"));
+    assert_eq!(who(&by_bob, &rollout(Some("abort a1"), None)).as_deref(), Some("bob"));
+    // It goes, and so does who asked.
+    assert_eq!(who(&by_bob, &rollout(None, Some("eve"))), None);
+    assert_eq!(who(&rest, &rest), None);
 }

@@ -12,8 +12,15 @@ use tidegate::kubernetes::{Kind, json as read};
 use tidegate_testbed::world::{World, apply, apply_definitions};
 
 pub(super) const HOME: &str = "tidegate-system";
-pub(super) const POLICIES: [&str; 4] =
-    ["policies/gate", "policies/hold-service", "policies/hold-route", "hold-scale/hold-scale"];
+pub(super) const POLICIES: [&str; 7] = [
+    "policies/gate",
+    "policies/hold-service",
+    "policies/hold-route",
+    "policies/request",
+    "hold-scale/hold-scale",
+    "requests/request",
+    "requests/roles",
+];
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Who {
@@ -195,6 +202,16 @@ subjects: [{{kind: ServiceAccount, name: engine, namespace: {namespace}}}]
             {"name": "web-canary", "port": 80, "weight": 20},
         ]);
         self.create(Kind::HttpRoute, object).await
+    }
+
+    /// A Rollout that nobody looks after.
+    pub(super) async fn rollout(&self) -> Result<Value> {
+        let object = json!({
+            "apiVersion": Kind::Rollout.api_version(), "kind": Kind::Rollout.as_str(),
+            "metadata": {"name": "web", "namespace": self.namespace},
+            "spec": {"workloadRef": {"name": "web"}},
+        });
+        self.create(Kind::Rollout, object).await
     }
 
     async fn create(&self, kind: Kind, object: Value) -> Result<Value> {
