@@ -137,6 +137,7 @@ mod tests {
                 origin: Origin::Unknown,
                 started: since,
                 ready: None,
+                shared: None,
                 home: None,
                 skip: None,
                 handed: false,

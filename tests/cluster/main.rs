@@ -8,6 +8,7 @@
 
 mod act;
 mod argocd;
+mod causes;
 mod floor;
 mod gate;
 mod gitops;
@@ -20,6 +21,8 @@ mod runner;
 mod sandbox;
 mod servers;
 mod shop;
+mod strategies;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -41,6 +44,9 @@ pub(crate) fn main() -> ExitCode {
     all.extend(matrix());
     all.extend(hands::stories());
     all.extend(input::stories());
+    all.extend(strategies::stories());
+    all.extend(causes::stories());
+    all.extend(watching::stories());
     all.extend(alone().into_iter().map(Story::alone));
     all.extend(with_argocd().into_iter().map(Story::with_argocd));
     runner::run(tier, all)

@@ -26,6 +26,10 @@ use tokio::sync::OnceCell;
 
 /// The controller's namespace, as `deploy/` has it.
 const HOME: &str = "tidegate-system";
+/// The file that a release changes.
+pub(crate) const DEPLOYMENT: &str = "apps/web/deployment.yaml";
+/// The team's Rollout.
+pub(crate) const ROLLOUT: &str = "apps/web/rollout.yaml";
 /// Requests a second.
 pub(crate) const RATE: f64 = 200.0;
 /// Flux, pods and Envoy need seconds; beside a build they need more.
@@ -34,6 +38,21 @@ pub(crate) const SOON: Duration = Duration::from_mins(1);
 static INSTALLED: OnceCell<()> = OnceCell::const_new();
 static LISTEN: AtomicU16 = AtomicU16::new(18080);
 
+/// How a shop differs from the usual one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setting {
+    pub(crate) api_server: Option<String>,
+    /// What becomes of a file, by its path, before it is committed.
+    pub(crate) edit: Option<fn(&str, &str) -> String>,
+}
+
+impl Setting {
+    /// The team has other files in Git.
+    pub(crate) fn edited(edit: fn(&str, &str) -> String) -> Self {
+        Self { edit: Some(edit), ..Self::default() }
+    }
+}
+
 /// One team's application, followed by Flux, served by the gateway, looked after by Tidegate.
 pub(crate) struct Shop {
     pub(crate) world: &'static World,
@@ -41,6 +60,7 @@ pub(crate) struct Shop {
     pub(crate) repository: Repository,
     pub(crate) flux: Following,
     pub(crate) load: Load,
+    setting: Setting,
     controller: Option<Daemon>,
     listen: u16,
     kubeconfig: PathBuf,
@@ -58,11 +78,24 @@ impl Shop {
         name: &str,
         proxy: Option<&str>,
     ) -> Result<Self> {
+        let api_server = proxy.map(str::to_owned);
+        Self::open_as(world, name, Setting { api_server, ..Setting::default() }).await
+    }
+
+    /// The same, in another setting.
+    pub(crate) async fn open_as(
+        world: &'static World,
+        name: &str,
+        setting: Setting,
+    ) -> Result<Self> {
         INSTALLED.get_or_try_init(|| install(world)).await?;
         let namespace = world.namespace(name).await?;
         let repository = world.forge().repository(&namespace).await?;
         admin_objects(world, &namespace, &repository).await?;
-        let files = first_files(&namespace);
+        let files: Vec<_> = first_files(&namespace)
+            .into_iter()
+            .map(|(path, text)| (path, edited(&setting, path, text)))
+            .collect();
         let files: Vec<_> = files.iter().map(|(path, text)| (*path, Some(text.as_str()))).collect();
         let first = repository.commit("Ada Lovelace", "web: first release, v1", &files).await?;
         let options = FluxOptions {
@@ -75,7 +108,7 @@ impl Shop {
             world.flux().follow(&namespace, "web", &repository, "./apps/web", options).await?;
         flux.wait_ready(&first, SOON).await?;
         let load = Load::start(LoadOptions::new(world.gateway(), host(&namespace), RATE)).await?;
-        let kubeconfig = match proxy {
+        let kubeconfig = match &setting.api_server {
             Some(url) => {
                 let account = world.account(HOME, "tidegate").await?.through(url);
                 account.write(&world.folder().join(format!("{namespace}.kubeconfig")))?
@@ -83,8 +116,17 @@ impl Shop {
             None => world.kubeconfig_for(HOME, "tidegate").await?,
         };
         let listen = LISTEN.fetch_add(1, Ordering::Relaxed);
-        let mut shop =
-            Self { world, namespace, repository, flux, load, controller: None, listen, kubeconfig };
+        let mut shop = Self {
+            world,
+            namespace,
+            repository,
+            flux,
+            load,
+            setting,
+            controller: None,
+            listen,
+            kubeconfig,
+        };
         shop.start_controller()?;
         shop.wait_phase("Idle", SOON).await?;
         eventually("the first request is served", SOON, async || {
@@ -124,8 +166,14 @@ impl Shop {
     pub(crate) async fn release(&self, version: &str, error_rate: f64) -> Result<String> {
         let text = deployment(&self.namespace, version, error_rate);
         let message = format!("web: release {version}");
-        let files = [("apps/web/deployment.yaml", Some(text.as_str()))];
-        let commit = self.repository.commit("Ada Lovelace", &message, &files).await?;
+        self.commit(&message, DEPLOYMENT, text).await
+    }
+
+    /// Commits a file and asks the engine to look.
+    pub(crate) async fn commit(&self, message: &str, path: &str, text: String) -> Result<String> {
+        let text = edited(&self.setting, path, text);
+        let files = [(path, Some(text.as_str()))];
+        let commit = self.repository.commit("Ada Lovelace", message, &files).await?;
         self.flux.reconcile().await?;
         Ok(commit)
     }
@@ -177,7 +225,7 @@ impl Shop {
         found.items.iter().map(|object| Ok(serde_json::to_value(object)?)).collect()
     }
 
-    fn api(&self, api: &str, kind: &str) -> Api<DynamicObject> {
+    pub(crate) fn api(&self, api: &str, kind: &str) -> Api<DynamicObject> {
         let (group, version) = api.split_once('/').unwrap_or(("", api));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         Api::namespaced_with(self.world.kube(), &self.namespace, &resource)
@@ -210,7 +258,14 @@ async fn kubectl(world: &World, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn host(namespace: &str) -> String {
+fn edited(setting: &Setting, path: &str, text: String) -> String {
+    match setting.edit {
+        Some(edit) => edit(path, &text),
+        None => text,
+    }
+}
+
+pub(crate) fn host(namespace: &str) -> String {
     format!("{namespace}.example.com")
 }
 
@@ -300,10 +355,10 @@ spec:
 "
     );
     vec![
-        ("apps/web/deployment.yaml", deployment(namespace, "v1", 0.0)),
+        (DEPLOYMENT, deployment(namespace, "v1", 0.0)),
         ("apps/web/service.yaml", service),
         ("apps/web/route.yaml", route),
-        ("apps/web/rollout.yaml", rollout(namespace)),
+        (ROLLOUT, rollout(namespace)),
     ]
 }
 
