@@ -140,7 +140,7 @@ fn slow(path: &str, text: &str) -> String {
     if path != ROLLOUT {
         return text;
     }
-    let steps = "[{weight: 10, bake: 5s}, {weight: 100, bake: 5s}]";
+    let steps = "[{weight: 50, bake: 5s}, {weight: 100, bake: 5s}]";
     let text = strategy(path, &text, &format!("  strategy: {{canary: {{steps: {steps}}}}}\n"));
     let latency = "
     - name: latency

@@ -255,7 +255,7 @@ async fn preview_pods(shop: &Shop) -> Result<BTreeSet<String>> {
     let slices = shop.list("discovery.k8s.io/v1", "EndpointSlice").await?;
     let is_its =
         |slice: &&Value| slice["metadata"]["labels"]["kubernetes.io/service-name"] == "web-preview";
-    let endpoints = slices.iter().filter(is_its).flat_map(|slice| slice["endpoints"].as_array());
+    let endpoints = slices.iter().filter(is_its).filter_map(|slice| slice["endpoints"].as_array());
     let names = endpoints.flatten().filter_map(|endpoint| endpoint["targetRef"]["name"].as_str());
     Ok(names.map(str::to_owned).collect())
 }

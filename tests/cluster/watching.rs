@@ -105,8 +105,8 @@ async fn nothing_is_ours(shop: &Shop) -> Result<()> {
                 "fields of ours: {meta}"
             );
             let ours = |key: &&String| key.starts_with("tidegate.dev/");
-            let labels = meta["labels"].as_object().into_iter().flatten().map(|(key, _)| key);
-            ensure!(labels.filter(ours).next().is_none(), "labels of ours: {meta}");
+            let mut labels = meta["labels"].as_object().into_iter().flatten();
+            ensure!(!labels.any(|(key, _)| ours(&key)), "labels of ours: {meta}");
         }
     }
     let records = shop.list(APPS, "ControllerRevision").await?;
