@@ -10,7 +10,7 @@ use crate::kubernetes::{Cluster, Kind, Target, patch};
 /// The Services whose selector is ours in flight.
 pub(super) fn held_services(target: &Target) -> Vec<&str> {
     let mut names: Vec<_> = target.services.iter().map(String::as_str).collect();
-    if !target.canary_service.ours && !target.routes.is_empty() {
+    if !target.canary_service.ours {
         names.push(&target.canary_service.name);
     }
     names

@@ -28,9 +28,7 @@ pub(super) async fn raise(
         return Err(deployment.not_yet(format!("its template is not {revision} any more")));
     }
     let owner = owner(cluster, target, revision, trial).await?;
-    if !target.routes.is_empty() {
-        canary_service(cluster, target, revision, &owner.object, trial).await?;
-    }
+    canary_service(cluster, target, revision, &owner.object, trial).await?;
     let set = set(cluster, target, revision, &deployment.object, &owner.object).await?;
     let decide = |set: &Live| {
         if !sets::is_canary(&set.object, &target.workload, revision) {

@@ -21,7 +21,7 @@ pub struct Questions {
 /// Both arms' samples, from an instant on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplesWanted {
-    /// Evidence counts from here: the canary's first ready pod.
+    /// Evidence counts from here: the canary's first share of the traffic, or its first ready pod.
     pub since: DateTime<Utc>,
     /// The canary's share as far as the plan goes, 0 to 1.
     pub share: f64,
@@ -36,8 +36,8 @@ pub fn questions(plan: &Plan, state: &State, now: DateTime<Utc>) -> Questions {
         if let Stage::Reverting { order, .. } = &trial.stage { Some(order.clone()) } else { None };
     Questions {
         canary: Some(trial.canary.clone()),
-        samples: trial.stage.is_judged().then(|| SamplesWanted {
-            since: trial.ready.unwrap_or(now),
+        samples: trial.stage.is_judged(plan).then(|| SamplesWanted {
+            since: trial.ready.max(trial.shared).unwrap_or(now),
             share: f64::from(trial.stage.weight(plan).percent()) / 100.0,
         }),
         revert,

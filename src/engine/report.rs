@@ -143,7 +143,7 @@ impl From<&Verdict> for VerdictWord {
 pub fn report(plan: &Plan, seen: &Observed, decision: &Decision) -> Report {
     let next = &decision.next;
     let trial = next.trial.as_ref();
-    let is_judged = trial.is_some_and(|trial| trial.stage.is_judged());
+    let is_judged = trial.is_some_and(|trial| trial.stage.is_judged(plan));
     Report {
         phase: next.phase(),
         step: trial.and_then(|trial| step(plan, &trial.stage)),

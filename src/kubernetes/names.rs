@@ -13,6 +13,8 @@ const NAME_LENGTH: usize = 253;
 const HASH_LENGTH: usize = 8;
 /// What is added to the name of a Service for the canary's.
 const CANARY_SUFFIX: &str = "-canary";
+/// The same for blue-green's.
+const PREVIEW_SUFFIX: &str = "-preview";
 
 /// The name of a canary's set, and of the object that owns it: as the Deployment controller would
 /// name it, so that tools which cut the workload's name out of it find the workload.
@@ -23,8 +25,16 @@ pub fn set_name(workload: &str, revision: &Revision) -> String {
 
 /// The name of the Service that we make for the canary of a Service.
 pub fn canary_service_name(service: &str) -> String {
-    let stem = fitting(service, LABEL_LENGTH - CANARY_SUFFIX.len());
-    format!("{stem}{CANARY_SUFFIX}")
+    suffixed(service, CANARY_SUFFIX)
+}
+
+/// The name of the Service that we make for the preview of a Service, before a switch.
+pub fn preview_service_name(service: &str) -> String {
+    suffixed(service, PREVIEW_SUFFIX)
+}
+
+fn suffixed(service: &str, suffix: &str) -> String {
+    format!("{}{suffix}", fitting(service, LABEL_LENGTH - suffix.len()))
 }
 
 /// A name as a label's value: itself, or where it is too long its beginning and a hash.
@@ -55,6 +65,7 @@ mod tests {
     fn short_names_stay() {
         assert_eq!(set_name("web", &Revision::new("a123456789")), "web-a123456789");
         assert_eq!(canary_service_name("web"), "web-canary");
+        assert_eq!(preview_service_name("web"), "web-preview");
         assert_eq!(label_value("web.shop"), "web.shop");
     }
 

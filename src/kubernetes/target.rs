@@ -18,7 +18,7 @@ pub struct Target {
     /// The Services that are pinned in flight; the first one stands behind the routes. Empty for
     /// workloads that nobody sends requests to.
     pub services: Vec<String>,
-    /// The Service that selects the canary alone.
+    /// The Service that selects the canary alone; there is none without Services.
     pub canary_service: CanaryService,
     /// The `HTTPRoute`s with the first Service as backend. Empty: weight by pods.
     pub routes: Vec<String>,

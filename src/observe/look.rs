@@ -185,7 +185,7 @@ impl Found {
         let selector = deployment
             .and_then(workload::selector)
             .or_else(|| canary.map(|canary| format!("{POD_TEMPLATE_HASH}={canary}")));
-        let own_canary = if target.canary_service.ours || target.routes.is_empty() {
+        let own_canary = if target.canary_service.ours {
             &[]
         } else {
             std::slice::from_ref(&target.canary_service.name)

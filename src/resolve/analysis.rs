@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 use tidegate_api as api;
 use tidegate_engine::judge::{Analysis, Bounds};
+use tidegate_engine::plan::Traffic;
 
 use super::arguments::Arguments;
 use super::criteria::ready;
@@ -61,6 +62,24 @@ impl<'a> Resolver<'a> {
             let expected = format!("a MetricSource that allows the namespace {namespace}");
             let at = FieldPath::of("spec.analysis.source");
             self.faults.push(Fault::new(&at, quoted(name), expected));
+        }
+    }
+
+    /// A gateway counts by Service. Where one Service leads to both revisions, in turns or at once,
+    /// its counts are of neither.
+    pub(super) fn check_gateways(&mut self, traffic: Traffic, queries: &BTreeMap<String, Query>) {
+        if traffic == Traffic::Routes {
+            return;
+        }
+        for (name, query) in queries {
+            if let Query::Counters(query) = query
+                && query.by == api::MeasuredBy::Backend
+            {
+                let found = format!("metric {name} by backend, without routes that split");
+                let expected = "metrics by pod: a gateway does not tell the revisions apart";
+                let at = FieldPath::of("spec.analysis.templates");
+                self.faults.push(Fault::new(&at, found, expected));
+            }
         }
     }
 

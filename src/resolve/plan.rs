@@ -133,6 +133,7 @@ impl Resolver<'_> {
         let analysis = self.analysis();
         let git = self.git();
         let (way, limits, (analysis, queries, source), git) = (way?, limits?, analysis?, git.ok()?);
+        self.check_gateways(way.traffic, &queries);
         let preview =
             spec.strategy.as_ref().or_else(|| class.and_then(|class| class.strategy.as_ref()));
         let preview = preview.and_then(|strategy| strategy.blue_green.as_ref());

@@ -164,6 +164,7 @@ mod tests {
                 origin: Origin::Unknown,
                 started: since,
                 ready: None,
+                shared: None,
                 home: None,
                 skip: None,
                 handed: false,

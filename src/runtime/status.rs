@@ -87,7 +87,7 @@ pub(super) fn whole(told: &Told<'_>, before: &Value, now: DateTime<Utc>) -> Valu
         trial: next.trial.as_ref().map(|trial| trial.id.to_string()),
         metrics: metrics(told, &old),
         request: next.request.as_ref().map(request),
-        would_revert: would_revert(told, &old),
+        would_revert: would_revert(next),
         gate: told.gate,
         state: serde_json::to_value(next).ok(),
     };
@@ -191,7 +191,6 @@ struct Old {
     conditions: Vec<Value>,
     metrics: Vec<MetricStatus>,
     trial: Option<String>,
-    would_revert: Option<WouldRevert>,
 }
 
 impl Old {
@@ -201,7 +200,6 @@ impl Old {
             conditions: part("conditions").as_array().cloned().unwrap_or_default(),
             metrics: serde_json::from_value(part("metrics")).unwrap_or_default(),
             trial: part("trial").as_str().map(str::to_owned),
-            would_revert: serde_json::from_value(part("wouldRevert")).ok(),
         }
     }
 }
@@ -340,24 +338,16 @@ pub(super) fn lines(judgement: &Judgement) -> Vec<MetricStatus> {
     .collect()
 }
 
-fn would_revert(told: &Told<'_>, old: &Old) -> Option<WouldRevert> {
-    let next = &told.decision.next;
-    let watched = |outcome: &Outcome| matches!(outcome, Outcome::Watched { would_abort: Some(_) });
-    if told.decision.reason == Reason::WouldAbort
-        && let (Some(trial), Some(git)) = (&next.trial, &told.plan.git)
-        && let Origin::Git { good, bad } = &trial.origin
-    {
-        let paths = serde_json::to_value(&git.paths).ok()?;
-        return Some(WouldRevert {
-            good: good.to_string(),
-            bad: bad.to_string(),
-            paths: serde_json::from_value(paths).ok()?,
-        });
-    }
-    let is_its = next.trial.is_none()
-        && next.last.as_ref().is_some_and(|ended| watched(&ended.outcome))
-        || next.trial.as_ref().is_some_and(|trial| old.trial.as_deref() == Some(trial.id.as_str()));
-    old.would_revert.clone().filter(|_| is_its)
+/// Mode Observe: stays until the next trial.
+fn would_revert(next: &State) -> Option<WouldRevert> {
+    let last = next.last.as_ref().filter(|_| next.trial.is_none())?;
+    let Outcome::Watched { would_revert: Some(order), .. } = &last.outcome else { return None };
+    let paths = serde_json::to_value(&order.paths).ok()?;
+    Some(WouldRevert {
+        good: order.good.to_string(),
+        bad: order.bad.to_string(),
+        paths: serde_json::from_value(paths).ok()?,
+    })
 }
 
 /// Objects without the members that are null, all the way down.

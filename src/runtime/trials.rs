@@ -265,6 +265,7 @@ mod tests {
             origin: Origin::Git { good: GitRevision::new("1"), bad: GitRevision::new("2") },
             started: DateTime::UNIX_EPOCH,
             ready: None,
+            shared: None,
             home: None,
             skip: None,
             handed: false,

@@ -94,8 +94,10 @@ fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Promoted => "promoted".to_owned(),
         Outcome::Aborted { cause, .. } => format!("aborted ({})", cause.reason()),
-        Outcome::Watched { would_abort: Some(why) } => format!("would have been aborted: {why}"),
-        Outcome::Watched { would_abort: None } => "watched; nothing against it".to_owned(),
+        Outcome::Watched { would_abort: Some(why), .. } => {
+            format!("would have been aborted: {why}")
+        }
+        Outcome::Watched { would_abort: None, .. } => "watched; nothing against it".to_owned(),
     }
 }
 

@@ -112,8 +112,8 @@ impl Brief {
         let end = match trial.map(|trial| &trial.outcome) {
             Some(Outcome::Promoted) => End::Promoted,
             Some(Outcome::Aborted { cause, .. }) if cause.is_blame() => End::Aborted,
-            Some(Outcome::Watched { would_abort: Some(_) }) => End::Aborted,
-            Some(Outcome::Aborted { .. } | Outcome::Watched { would_abort: None }) | None => {
+            Some(Outcome::Watched { would_abort: Some(_), .. }) => End::Aborted,
+            Some(Outcome::Aborted { .. } | Outcome::Watched { would_abort: None, .. }) | None => {
                 End::Undecided
             }
         };

@@ -8,6 +8,7 @@
 
 mod act;
 mod argocd;
+mod causes;
 mod engines;
 mod faults;
 mod floor;
@@ -24,6 +25,8 @@ mod runner;
 mod sandbox;
 mod servers;
 mod shop;
+mod strategies;
+mod watching;
 mod waves;
 
 use std::process::ExitCode;
@@ -50,6 +53,9 @@ pub(crate) fn main() -> ExitCode {
     all.extend(engines::stories());
     all.extend(gateway::stories());
     all.extend(people::stories());
+    all.extend(strategies::stories());
+    all.extend(causes::stories());
+    all.extend(watching::stories());
     all.extend(alone().into_iter().map(Story::alone));
     all.extend(with_argocd().into_iter().map(Story::with_argocd));
     runner::run(all)

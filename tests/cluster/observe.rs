@@ -168,6 +168,7 @@ pub(crate) async fn one_look_reads_what_the_controllers_wrote(world: &'static Wo
         origin: Origin::Unknown,
         started: Utc::now(),
         ready: None,
+        shared: None,
         home: None,
         skip: None,
         handed: false,

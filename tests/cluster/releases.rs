@@ -72,7 +72,7 @@ pub(crate) async fn a_good_release_survives_kills(world: &'static World) -> Resu
 /// What the cluster and Git had before the release.
 pub(crate) struct Before {
     pub(crate) commits: usize,
-    pods: BTreeSet<String>,
+    pub(crate) pods: BTreeSet<String>,
 }
 
 impl Before {
@@ -139,14 +139,18 @@ pub(crate) async fn it_was_reverted_once(shop: &Shop, before: &Before, bad: &str
     let revert = log.first().context("an empty log")?;
     ensure!(revert.message.contains(&format!("Tidegate-Reverts: {bad}")), "{revert:#?}");
     shop.follower.wait_applied(&revert.sha, SOON).await?;
-    eventually("people are told", SOON, async || {
-        Ok((shop.firing("TidegateAborted") > 0).then_some(()))
-    })
-    .await?;
+    people_are_told(shop).await?;
     everything_is_as_in_git(shop, "v1").await?;
     let pods: BTreeSet<_> = shop.list("v1", "Pod").await?.iter().map(name).collect();
     ensure!(pods == before.pods, "stable's pods changed: {:?} to {pods:?}", before.pods);
     Ok(())
+}
+
+pub(crate) async fn people_are_told(shop: &Shop) -> Result<()> {
+    eventually("people are told", SOON, async || {
+        Ok((shop.firing("TidegateAborted") > 0).then_some(()))
+    })
+    .await
 }
 
 pub(crate) async fn it_was_handed_over(shop: &Shop, before: &Before) -> Result<()> {
@@ -188,7 +192,9 @@ pub(crate) async fn everything_is_as_in_git(shop: &Shop, version: &str) -> Resul
             let ours = managers.into_iter().flatten().any(|entry| entry["manager"] == "tidegate");
             ensure!(!ours, "fields of ours: {}", object["metadata"]["managedFields"]);
         }
-        ensure!(shop.get("v1", "Service", "web-canary").await?.is_none(), "the canary's Service");
+        for name in ["web-canary", "web-preview"] {
+            ensure!(shop.get("v1", "Service", name).await?.is_none(), "{name} is left");
+        }
         let alive = |set: &Value| set["spec"]["replicas"].as_u64() != Some(0);
         let sets = shop.list(APPS, "ReplicaSet").await?;
         let sets: Vec<_> = sets.iter().filter(|set| alive(set)).map(name).collect();
@@ -200,6 +206,11 @@ pub(crate) async fn everything_is_as_in_git(shop: &Shop, version: &str) -> Resul
 
 /// And then: half a minute without a write, a commit or a further notification of an abort.
 pub(crate) async fn nothing_more_happens(shop: &Shop) -> Result<()> {
+    nothing_happens_for(shop, Duration::from_secs(30)).await
+}
+
+/// The same for so long.
+pub(crate) async fn nothing_happens_for(shop: &Shop, quiet: Duration) -> Result<()> {
     let versions = async || -> Result<Vec<(String, String)>> {
         let mut all = vec![shop.rollout().await?];
         for (api, kind) in
@@ -213,7 +224,7 @@ pub(crate) async fn nothing_more_happens(shop: &Shop) -> Result<()> {
     // The trial's end is told to people first, and the status says that they were.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (objects, commits) = (versions().await?, shop.repository.log().await?.len());
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    tokio::time::sleep(quiet).await;
     ensure!(versions().await? == objects, "written: {objects:?} to {:?}", versions().await?);
     ensure!(shop.repository.log().await?.len() == commits, "a commit");
     ensure!(shop.firing("TidegateAborted") <= 1, "told {} times", shop.firing("TidegateAborted"));

@@ -36,6 +36,8 @@ const HOME: &str = "tidegate-system";
 const SOURCE: &str = "prometheus";
 /// The file that a release changes.
 pub(crate) const DEPLOYMENT: &str = "apps/web/deployment.yaml";
+/// The team's Rollout.
+pub(crate) const ROLLOUT: &str = "apps/web/rollout.yaml";
 /// Requests a second.
 pub(crate) const RATE: f64 = 200.0;
 /// Flux, pods and Envoy need seconds; beside a build they need more.
@@ -55,6 +57,13 @@ pub(crate) struct Setting {
     pub(crate) engine: Engine,
     /// What becomes of a file, by its path, before it is committed.
     pub(crate) edit: Option<fn(&str, &str) -> String>,
+}
+
+impl Setting {
+    /// The team has other files in Git.
+    pub(crate) fn edited(edit: fn(&str, &str) -> String) -> Self {
+        Self { edit: Some(edit), ..Self::default() }
+    }
 }
 
 /// One team's application, followed by Flux or another engine, served by the gateway, looked after
@@ -236,7 +245,7 @@ impl Shop {
         found.items.iter().map(|object| Ok(serde_json::to_value(object)?)).collect()
     }
 
-    fn api(&self, api: &str, kind: &str) -> Api<DynamicObject> {
+    pub(crate) fn api(&self, api: &str, kind: &str) -> Api<DynamicObject> {
         let (group, version) = api.split_once('/').unwrap_or(("", api));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         Api::namespaced_with(self.world.kube(), &self.namespace, &resource)
@@ -274,7 +283,7 @@ fn edited(setting: &Setting, path: &str, text: &str) -> String {
     setting.edit.map_or_else(|| text.to_owned(), |edit| edit(path, text))
 }
 
-fn host(namespace: &str) -> String {
+pub(crate) fn host(namespace: &str) -> String {
     format!("{namespace}.example.com")
 }
 
@@ -381,7 +390,7 @@ spec:
         (DEPLOYMENT, deployment(namespace, "v1", 0.0)),
         ("apps/web/service.yaml", service),
         ("apps/web/route.yaml", route),
-        ("apps/web/rollout.yaml", rollout(namespace, source)),
+        (ROLLOUT, rollout(namespace, source)),
     ]
 }
 

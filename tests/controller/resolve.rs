@@ -144,6 +144,46 @@ fn a_rollout_s_own_word_counts_more() {
 }
 
 #[test]
+fn a_gateway_is_not_asked_where_it_does_not_tell_the_revisions_apart() {
+    let gateway = "
+apiVersion: tidegate.dev/v1alpha1
+kind: ClusterAnalysisTemplate
+metadata: {name: gateway}
+spec:
+  metrics:
+    - name: gateway
+      by: backend
+      ratio: {total: 'requests{to=\"$(backend)\"}', bad: 'requests{to=\"$(backend)\",code=\"500\"}'}
+";
+    let asks = "  analysis: {templates: [{name: gateway}]}\n";
+    let gateway = format!("{AROUND}---{gateway}");
+    good(asks, &gateway);
+    let switch = format!("{asks}  strategy: {{blueGreen: {{}}}}");
+    for spec in [format!("{asks}  routes: []"), switch] {
+        let said = said(&spec, &gateway);
+        assert_eq!(said.len(), 1, "{said:#?}");
+        assert!(
+            said[0].contains("spec.analysis.templates") && said[0].contains("by pod"),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
+fn every_example_is_a_plan() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut found = Vec::new();
+    for name in ["rollout.yaml", "blue-green.yaml"] {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        let around = AROUND.replace("apps/one", "apps/web");
+        let objects = load_text(name, &format!("{text}---{around}")).unwrap();
+        let plan = resolved(&objects, true).unwrap().plan;
+        found.push((plan.traffic, plan.analysis.criteria.len()));
+    }
+    assert_eq!(found, [(Traffic::Routes, 2), (Traffic::Switch, 2)]);
+}
+
+#[test]
 fn a_pause_keeps_the_weight_and_100_is_implied() {
     let resolved = good("  strategy: {canary: {steps: [{weight: 20}, {pause: {}}]}}", "\n");
     assert_eq!(resolved.plan.steps.len(), 3);

@@ -163,16 +163,17 @@ fn reason() -> impl Strategy<Value = Reason> {
 }
 
 fn trial(at: &Time) -> impl Strategy<Value = Trial> + use<> {
-    let times = (at.clone(), of(at.clone()), of(at.clone()));
+    let times = (at.clone(), of(at.clone()), of(at.clone()), of(at.clone()));
     let parts =
         (trial_id(), revision(), origin(), times, of(skip()), any::<bool>(), vec(reason(), 0..3));
     (parts, stage(at)).prop_map(
-        |((id, canary, origin, (started, ready, home), skip, handed, told), stage)| Trial {
+        |((id, canary, origin, (started, ready, shared, home), skip, handed, told), stage)| Trial {
             id,
             canary,
             origin,
             started,
             ready,
+            shared,
             home,
             skip,
             handed,
@@ -186,7 +187,8 @@ fn ended(at: Time) -> impl Strategy<Value = Ended> {
     let outcome = prop_oneof![
         Just(Outcome::Promoted),
         (cause(), of(outcome())).prop_map(|(cause, revert)| Outcome::Aborted { cause, revert }),
-        of(text()).prop_map(|would_abort| Outcome::Watched { would_abort }),
+        (of(text()), of(order(at.clone())))
+            .prop_map(|(would_abort, would_revert)| Outcome::Watched { would_abort, would_revert }),
     ];
     (trial_id(), revision(), at, outcome).prop_map(|(trial, canary, at, outcome)| Ended {
         trial,

@@ -2,15 +2,17 @@
 //! what the machine answered, `UPDATE=1` writes them anew. Every story ends with `rest`: after it
 //! nothing more happens.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
 use chrono::TimeDelta;
-use tidegate_engine::Decision;
 use tidegate_engine::effect::Effect;
+use tidegate_engine::plan::Mode;
 use tidegate_engine::reason::Reason;
 use tidegate_engine::state::{Answer, Phase, Request, State};
+use tidegate_engine::{Decision, questions};
 
 use crate::command::obey;
 use crate::invariants::all_is_stable;
@@ -209,6 +211,25 @@ fn stable(state: &State) -> String {
             format!("{} ({git})", stable.revision)
         },
     )
+}
+
+#[test]
+fn evidence_has_one_beginning() {
+    for mode in [Mode::Enforce, Mode::Observe] {
+        let mut world = World::at_rest();
+        world.plan.mode = mode;
+        world.cluster.gated = mode == Mode::Enforce;
+        world.cluster.commit("v2");
+        world.cluster.sync();
+        let mut beginnings = BTreeSet::new();
+        for _ in 0..60 {
+            world.run_for(TimeDelta::seconds(1));
+            let asked = questions(&world.plan, &world.state, world.cluster.now);
+            let is_up = world.state.trial.as_ref().is_some_and(|trial| trial.ready.is_some());
+            beginnings.extend(asked.samples.filter(|_| is_up).map(|wanted| wanted.since));
+        }
+        assert_eq!(beginnings.len(), 1, "{mode:?}: {beginnings:?}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::turn::Turn;
 use crate::effect::Severity;
 use crate::judge::{Unclear, Verdict};
 use crate::observed::{Trouble, Workload};
-use crate::plan::{OnInconclusive, OnLowTraffic, Plan, Step, Weight};
+use crate::plan::{OnInconclusive, OnLowTraffic, Plan, Step, Traffic, Weight};
 use crate::reason::Reason;
 use crate::state::{Cause, PausedBy, Promotion, Skip, Stage, Trial};
 
@@ -58,7 +58,7 @@ fn harm(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> Option<Cause> {
         ));
     }
     if let Verdict::Fail(failure) = &turn.seen.verdict
-        && trial.stage.is_judged()
+        && trial.stage.is_judged(turn.plan)
     {
         return Some(Cause::BadArtifact { message: failure.message.clone() });
     }
@@ -154,7 +154,7 @@ fn shifting(
     let size = turn.plan.canary_size(weight, work.desired);
     if has_share(turn, &trial, weight) {
         trial.stage = Stage::Baking { step, since: turn.now };
-        turn.say(Reason::Baking, format!("weight {weight} is read back"));
+        turn.say(Reason::Baking, format!("weight {weight} is read back{}", by_pods(turn, weight)));
         return trial;
     }
     let ready = turn.seen.canary.ready >= size;
@@ -206,12 +206,13 @@ fn baking(
             } else {
                 "proven"
             };
-            let message = format!("{what} at {weight}; the minimum time is not over");
+            let share = by_pods(turn, weight);
+            let message = format!("{what} at {weight}{share}; the minimum time is not over");
             turn.say(Reason::BakeTime, message);
         }
         return trial;
     }
-    let (reason, message) = if !has_share {
+    let (reason, mut message) = if !has_share {
         (Reason::WeightShifting, format!("weight {weight} is not read back any more"))
     } else if is_proven(turn, weight) {
         (
@@ -226,8 +227,21 @@ fn baking(
         let starved = has_share && matches!(turn.seen.verdict, Verdict::NeedMoreData { .. });
         return undecided(turn, trial, step, message, starved);
     }
+    message.push_str(&by_pods(turn, weight));
     turn.say(reason, message);
     trial
+}
+
+/// By pods the share is another than the weight, and that of both arms' pods.
+fn by_pods(turn: &Turn<'_>, weight: Weight) -> String {
+    let desired = turn.seen.workload.as_ref().map_or(0, |work| work.desired);
+    if turn.plan.traffic != Traffic::Pods || matches!(weight, Weight::ZERO | Weight::FULL) {
+        return String::new();
+    }
+    let (canary, share) =
+        (turn.plan.canary_size(weight, desired), turn.plan.effective_share(weight, desired));
+    let all = desired.saturating_add(canary);
+    format!(" ({canary} of {all} pods: {:.0} %)", share * 100.0)
 }
 
 /// The minimum time of a step; a pause has its own end.

@@ -21,7 +21,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::effect::Effect;
 use crate::observed::{Observed, Pinned, Workload};
-use crate::plan::Plan;
+use crate::plan::{Plan, Weight};
 use crate::reason::Reason;
 use crate::state::{Cause, Promotion, Stage, State, Trial};
 use turn::Turn;
@@ -61,7 +61,13 @@ pub fn decide(plan: &Plan, state: &State, seen: &Observed, now: DateTime<Utc>) -
         (None, Some(workload)) => rest::rest(&mut turn, workload),
         (Some(trial), None) => turn.next.trial = back::orphaned(&mut turn, trial),
         (Some(trial), Some(workload)) => {
-            let next = on_trial(&mut turn, trial, workload);
+            let mut next = on_trial(&mut turn, trial, workload);
+            if let Some(trial) = &mut next
+                && trial.shared.is_none()
+                && trial.stage.weight(plan) > Weight::ZERO
+            {
+                trial.shared = Some(now);
+            }
             turn.next.trial = next;
         }
     }

@@ -6,7 +6,9 @@ use crate::effect::Severity;
 use crate::observed::{Deployed, What, Workload};
 use crate::plan::Mode;
 use crate::reason::Reason;
-use crate::state::{GitRevision, Origin, Revision, Skip, Stable, Stage, Trial, TrialId};
+use crate::state::{
+    Ended, GitRevision, Origin, Outcome, Revision, Skip, Stable, Stage, Trial, TrialId,
+};
 
 pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
     let Some(stable) = turn.next.stable.clone() else {
@@ -18,7 +20,7 @@ pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
         turn.refuse_ask(&About::from(workload)); // nothing is on trial
         keep_good_revision(turn, workload);
         turn.next.warned = None;
-        turn.say(Reason::Stable, format!("{} serves all traffic", stable.revision));
+        turn.say(Reason::Stable, format!("{} serves all traffic{}", stable.revision, last(turn)));
         return;
     }
     let watch = turn.plan.mode == Mode::Observe;
@@ -40,6 +42,20 @@ pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
         return;
     }
     start(turn, workload, &stable, retry);
+}
+
+/// What was wrong with the last trial stays for people to read.
+fn last(turn: &Turn<'_>) -> String {
+    let Some(Ended { canary, outcome, .. }) = &turn.next.last else { return String::new() };
+    match outcome {
+        Outcome::Aborted { cause, .. } if cause.is_failure() => {
+            format!("; {canary} was aborted: {}", cause.message())
+        }
+        Outcome::Watched { would_abort: Some(why), .. } => {
+            format!("; {canary} would have been aborted: {why}")
+        }
+        Outcome::Aborted { .. } | Outcome::Watched { .. } | Outcome::Promoted => String::new(),
+    }
 }
 
 /// The template came again: by automation that does not know, or an engine that lags.
@@ -130,6 +146,7 @@ fn start(turn: &mut Turn<'_>, workload: &Workload, stable: &Stable, retry: bool)
         origin: origin(stable.git.as_ref(), &workload.deployed),
         started: since,
         ready: None,
+        shared: None,
         home: None,
         skip,
         handed: false,

@@ -1,14 +1,16 @@
 //! Git is put right: what is reverted, what never is, and what the answers lead to.
 
+use chrono::{DateTime, Utc};
+
 use super::back::write_over;
 use super::rest::deployed_revision;
 use super::turn::{About, Turn};
 use crate::defaults;
 use crate::effect::{RevertOrder, RevertOutcome, Severity};
 use crate::observed::{What, Workload};
-use crate::plan::OnFailure;
+use crate::plan::{GitPlan, OnFailure};
 use crate::reason::Reason;
-use crate::state::{Cause, Origin, Stage, Trial};
+use crate::state::{Cause, GitRevision, Origin, Stage, Trial};
 
 /// Where a failure leads once traffic is home.
 pub(super) enum Next {
@@ -49,16 +51,40 @@ pub(super) fn disposition(turn: &Turn<'_>, trial: &Trial, work: &Workload, cause
             let why = "nothing is reverted: no commit explains the template";
             Next::Rest(Some((Reason::CulpritUnknown, why)), Some(RevertOutcome::CulpritUnknown))
         }
-        (Origin::Git { good, bad }, Some(git)) => Next::Revert(RevertOrder {
-            trial: trial.id.clone(),
-            rollout: turn.plan.rollout.clone(),
-            branch: git.branch.clone(),
-            paths: git.paths.clone(),
-            good: good.clone(),
-            bad: bad.clone(),
-            why: cause.message(),
-            at: trial.stage.since(),
-        }),
+        (Origin::Git { good, bad }, Some(git)) => {
+            let at = trial.stage.since();
+            Next::Revert(order(turn, trial, git, (good, bad), cause.message(), at))
+        }
+    }
+}
+
+/// Mode Observe: the revert that a failure would be followed by.
+pub(super) fn would_revert(turn: &Turn<'_>, trial: &Trial, why: &str) -> Option<RevertOrder> {
+    match (&trial.origin, &turn.plan.git) {
+        (Origin::Git { good, bad }, Some(git)) if turn.plan.on_failure == OnFailure::Revert => {
+            Some(order(turn, trial, git, (good, bad), why.to_owned(), turn.now))
+        }
+        _ => None,
+    }
+}
+
+fn order(
+    turn: &Turn<'_>,
+    trial: &Trial,
+    git: &GitPlan,
+    (good, bad): (&GitRevision, &GitRevision),
+    why: String,
+    at: DateTime<Utc>,
+) -> RevertOrder {
+    RevertOrder {
+        trial: trial.id.clone(),
+        rollout: turn.plan.rollout.clone(),
+        branch: git.branch.clone(),
+        paths: git.paths.clone(),
+        good: good.clone(),
+        bad: bad.clone(),
+        why,
+        at,
     }
 }
 

@@ -43,7 +43,7 @@ impl Counts {
 /// answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Samples {
-    /// Evidence counts from here: the canary's first ready pod.
+    /// Evidence counts from here: the canary's first share of the traffic, or its first ready pod.
     pub since: DateTime<Utc>,
     /// By name of the criterion.
     pub series: BTreeMap<String, Series>,

@@ -12,7 +12,7 @@ pub use cause::Cause;
 pub use request::{Answer, Request};
 pub use stage::{PausedBy, Phase, Promotion, Skip, Stage};
 
-use crate::effect::{Notice, RevertOutcome};
+use crate::effect::{Notice, RevertOrder, RevertOutcome};
 use crate::reason::Reason;
 
 macro_rules! id {
@@ -115,8 +115,11 @@ pub struct Trial {
     pub origin: Origin,
     /// When it started.
     pub started: DateTime<Utc>,
-    /// When its pods first were ready: evidence counts from here.
+    /// When its pods first were ready.
     pub ready: Option<DateTime<Utc>>,
+    /// When it was first given a share of the traffic: evidence counts from here.
+    #[serde(default)]
+    pub shared: Option<DateTime<Utc>>,
     /// When the way home was read back after an abort: requests drain from here.
     pub home: Option<DateTime<Utc>>,
     /// Steps are left out, and why.
@@ -179,6 +182,9 @@ pub enum Outcome {
     Watched {
         /// The failure, if there was one.
         would_abort: Option<String>,
+        /// The revert that would have followed.
+        #[serde(default)]
+        would_revert: Option<RevertOrder>,
     },
 }
 

@@ -155,12 +155,13 @@ impl Stage {
     }
 
     /// The canary may have traffic and there is a way back, so that a verdict means this trial.
-    pub const fn is_judged(&self) -> bool {
+    /// Requests at weight 0 are people's who try it out: they mean nothing.
+    pub fn is_judged(&self, plan: &Plan) -> bool {
         match self {
-            Self::Shifting { .. }
-            | Self::Baking { .. }
-            | Self::Paused { .. }
-            | Self::Watching { .. }
+            Self::Shifting { .. } | Self::Baking { .. } | Self::Paused { .. } => {
+                self.weight(plan) > Weight::ZERO
+            }
+            Self::Watching { .. }
             | Self::Promoting {
                 part: Promotion::Filling | Promotion::Pinning | Promotion::Waiting,
                 ..

@@ -213,6 +213,7 @@ fn on_trial(stage: Stage) -> State {
         origin: Origin::Unknown,
         started: now(),
         ready: None,
+        shared: None,
         home: None,
         skip: None,
         handed: false,

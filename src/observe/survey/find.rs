@@ -198,7 +198,12 @@ impl<'a> Finder<'a> {
     }
 
     pub(super) fn canary_service(&mut self, services: &[String], acts: bool) -> CanaryService {
-        let at = FieldPath::of("spec.canaryService");
+        let switched = self.resolved.plan.traffic == Traffic::Switch;
+        let at = FieldPath::of(if switched {
+            "spec.strategy.blueGreen.previewService"
+        } else {
+            "spec.canaryService"
+        });
         if let Some(name) = &self.resolved.canary_service {
             if self.survey.service(name).is_none() {
                 self.missing(Problem::ServiceMissing, &at, name, Kind::Service);
@@ -206,11 +211,15 @@ impl<'a> Finder<'a> {
             return CanaryService { name: name.clone(), ours: false };
         }
         let stem = services.first().unwrap_or(&self.resolved.workload);
-        let name = names::canary_service_name(stem);
+        let name = if switched {
+            names::preview_service_name(stem)
+        } else {
+            names::canary_service_name(stem)
+        };
         let is_taken =
             self.survey.service(&name).is_some_and(|service| !is_made_for_canary(service));
-        // Without routes the canary has no Service of its own.
-        if is_taken && acts && self.resolved.plan.traffic == Traffic::Routes {
+        // Where nobody sends requests to stable, nobody sends any to the canary.
+        if is_taken && acts && !services.is_empty() {
             let found = format!("nothing, and Service {name} is somebody else's");
             let expected = format!("{name} here, if it is the canary's, or no such Service");
             self.fault(Problem::CanaryServiceTaken, Fault::new(&at, found, expected));

@@ -190,6 +190,20 @@ fn the_canarys_name_may_be_taken() {
 }
 
 #[test]
+fn a_preview_has_a_service_by_its_own_name_and_no_routes() {
+    let switch = rollout(json!({"strategy": {"blueGreen": {}}}));
+    let target = find(&shop(), &switch).expect("a target");
+    assert_eq!(target.canary_service.name, "web-preview");
+    assert!(target.canary_service.ours && target.routes.is_empty());
+    let mut shop = shop();
+    shop.services.push(service("web-preview", json!({"app": "other"})));
+    let words = ["spec.strategy.blueGreen.previewService", "web-preview"];
+    only(&shop, json!({"strategy": {"blueGreen": {}}}), Problem::CanaryServiceTaken, &words);
+    let named = json!({"strategy": {"blueGreen": {"previewService": "web-preview"}}});
+    assert!(!find(&shop, &rollout(named)).expect("a target").canary_service.ours);
+}
+
+#[test]
 fn a_users_own_canary_service_may_select_the_pods() {
     let mut shop = shop();
     shop.services.push(service("web-canary", json!({"app": "web"})));

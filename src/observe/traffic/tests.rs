@@ -208,6 +208,7 @@ fn on_the_way_forward_all_must_be_held_and_on_the_way_home_one_is_enough() {
             origin: Origin::Unknown,
             started: since,
             ready: None,
+            shared: None,
             home: None,
             skip: None,
             handed: false,

@@ -268,6 +268,7 @@ mod tests {
             origin: Origin::Unknown,
             started: START,
             ready: None,
+            shared: None,
             home: None,
             skip: None,
             handed: false,
