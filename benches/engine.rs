@@ -12,11 +12,12 @@ use tidegate_engine::judge::{
     Series, Verdict, Window, judge,
 };
 use tidegate_engine::plan::{
-    GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, Plan, Step, Traffic,
-    Weight,
+    GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Plan,
+    Step, Traffic, Weight,
 };
 use tidegate_engine::sim::Cluster;
 use tidegate_engine::state::State;
+use tidegate_engine::windows::Windows;
 use tidegate_engine::{decide, questions};
 
 const BATCHES: usize = 31;
@@ -78,6 +79,8 @@ fn plan() -> Plan {
         on_failure: OnFailure::Revert,
         on_inconclusive: OnInconclusive::Pause,
         on_low_traffic: OnLowTraffic::Pause,
+        on_restart: OnRestart::Pass,
+        windows: Windows::default(),
         limits: Limits::default(),
         git: Some(GitPlan {
             repository: "fleet".to_owned(),

@@ -1,6 +1,7 @@
 //! What is written to the Deployment: our label, stable's template, and that it rolls out.
 
-use tidegate_api::ROLLOUT_LABEL;
+use serde_json::Value;
+use tidegate_api::{PHASE_LABEL, ROLLOUT_LABEL};
 use tidegate_engine::state::Revision;
 
 use super::error::ActError;
@@ -9,13 +10,22 @@ use super::retire;
 use crate::kubernetes::{Cluster, Kind, Target, json, patch, sets};
 
 /// Puts our label on the Deployment: from here on the gate closes with each new template. It is
-/// the only thing of ours that stays at rest.
-pub async fn claim(cluster: &Cluster, target: &Target) -> Result<(), ActError> {
+/// the only thing of ours that stays at rest. `phase`: what it says beside, while a failed template
+/// is held.
+pub async fn claim(
+    cluster: &Cluster,
+    target: &Target,
+    phase: Option<&str>,
+) -> Result<(), ActError> {
     let live = live::deployment(cluster, target).await?;
     let label = target.label();
     let decide = |live: &Live| {
         live.free_of_others(ROLLOUT_LABEL, &label)?;
-        Ok(patch::entry(&live.object, "labels", ROLLOUT_LABEL, Some(&label)))
+        let claim = patch::entry(&live.object, "labels", ROLLOUT_LABEL, Some(&label));
+        // The first label may have to make room for labels: the other one comes with the next turn.
+        let is_claimed = claim.is_empty();
+        let marked = || patch::entry(&live.object, "labels", PHASE_LABEL, phase);
+        Ok(if is_claimed { marked() } else { claim })
     };
     live.write(cluster, decide).await.map(drop)
 }
@@ -29,7 +39,8 @@ pub async fn disclaim(cluster: &Cluster, target: &Target) -> Result<(), ActError
         if live.free_of_others(ROLLOUT_LABEL, &target.label()).is_err() {
             return Ok(Vec::new());
         }
-        let operations = patch::entry(&live.object, "labels", ROLLOUT_LABEL, None);
+        let mut operations = patch::entry(&live.object, "labels", ROLLOUT_LABEL, None);
+        operations.extend(patch::entry(&live.object, "labels", PHASE_LABEL, None));
         Ok(live.giving_back(operations, None))
     };
     live.write(cluster, decide).await.map(drop)

@@ -19,11 +19,15 @@ pub enum ConditionType {
     GateBypassed,
     /// The GitOps engine waits for the held Deployment and cannot apply what follows.
     EngineWaits,
+    /// The GitOps engine does not get to an end with the commit that failed: a person can end it.
+    EngineBlocked,
+    /// Something that stable's pods need is gone: none of them could be replaced.
+    StableConfigGone,
 }
 
 impl ConditionType {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Ready,
         Self::Progressing,
         Self::Stalled,
@@ -31,6 +35,8 @@ impl ConditionType {
         Self::ChangesHeld,
         Self::GateBypassed,
         Self::EngineWaits,
+        Self::EngineBlocked,
+        Self::StableConfigGone,
     ];
 
     /// As it stands in `type`.
@@ -43,6 +49,8 @@ impl ConditionType {
             Self::ChangesHeld => "ChangesHeld",
             Self::GateBypassed => "GateBypassed",
             Self::EngineWaits => "EngineWaits",
+            Self::EngineBlocked => "EngineBlocked",
+            Self::StableConfigGone => "StableConfigGone",
         }
     }
 }

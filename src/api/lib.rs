@@ -68,6 +68,9 @@ pub const FINALIZER: &str = "tidegate.dev/release";
 pub const ROLLOUT_LABEL: &str = "tidegate.dev/rollout";
 /// Label on Services and routes while a trial holds them, value: name of the Rollout.
 pub const HELD_LABEL: &str = "tidegate.dev/held";
+/// Label on the Deployment while a failed template is held, value: the phase. Health checks of GitOps
+/// engines read it; a label, since annotations are copied to sets and come back with `undo`.
+pub const PHASE_LABEL: &str = "tidegate.dev/phase";
 /// Label on pods, not on templates: `stable` or `canary`.
 pub const ROLE_LABEL: &str = "tidegate.dev/role";
 /// Label on everything that belongs to one trial, value: its name.

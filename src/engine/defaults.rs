@@ -66,6 +66,9 @@ defaults! {
     /// How long a revert may be on its way before people are woken.
     /// Traffic is safe meanwhile; most outages of a forge are over by then.
     REVERT_ALARM: TimeDelta = TimeDelta::minutes(15), "15m";
+    /// How long a GitOps engine may be in the middle of a commit that failed before people are told.
+    /// Healthy applies take seconds, and what we write back ends those that waited for us.
+    ENGINE_ALARM: TimeDelta = TimeDelta::minutes(1), "1m";
     /// How many failed revisions are remembered.
     /// Image automation goes back and forth between a handful of tags; status stays below 16 kB.
     QUARANTINE_SIZE: usize = 10, "10";

@@ -46,6 +46,7 @@ mod seconds;
 mod seconds_option;
 pub mod sim;
 pub mod state;
+pub mod windows;
 
 pub use decide::{Decision, Wake, decide};
 pub use questions::{Questions, SamplesWanted, questions};

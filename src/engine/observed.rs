@@ -1,6 +1,7 @@
 //! Facts at one look. What could not be asked is an error of the caller, not a value in here;
 //! what was asked and has no answer is `None`.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::effect::RevertOutcome;
@@ -32,10 +33,35 @@ pub struct Observed {
     pub revert: Option<RevertOutcome>,
     /// Notices that were delivered, by id.
     pub delivered: Vec<u64>,
+    /// What decides nothing, and people should know.
+    pub around: Around,
+}
+
+/// What decides nothing, and people should know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Around {
+    /// What the GitOps engine is in the middle of. `None`: nothing, or it was not asked.
+    pub engine: Option<EngineWork>,
+    /// What stable's pods need and does not exist any more, such as `ConfigMap web-5f2`.
+    pub gone: Vec<String>,
+}
+
+/// What a GitOps engine is in the middle of: until it is done it applies nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineWork {
+    /// Its object, such as `Application argocd/web`.
+    pub engine: String,
+    /// The commit that it works on.
+    pub revision: GitRevision,
+    /// Since when. `None`: it does not say.
+    pub since: Option<DateTime<Utc>>,
+    /// What a person can do to end it.
+    pub remedy: String,
 }
 
 /// The Deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Workload {
     /// Its template.
     pub template: Revision,
@@ -51,6 +77,8 @@ pub struct Workload {
     pub adopted: Option<Revision>,
     /// A person, not an image updater, committed this template after it failed.
     pub deliberate: bool,
+    /// The template differs from stable's in nothing but annotations of a restart.
+    pub restart: bool,
 }
 
 /// Where a template came from.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::defaults;
 use crate::judge::Analysis;
+use crate::windows::Windows;
 
 /// A share of the traffic in whole percent, 0 to 100.
 #[derive(
@@ -71,6 +72,10 @@ pub struct Plan {
     pub on_inconclusive: OnInconclusive,
     /// What follows when the traffic cannot prove a step within its deadline.
     pub on_low_traffic: OnLowTraffic,
+    /// What a template that differs from stable's only by a restart gets.
+    pub on_restart: OnRestart,
+    /// When trials may start and be promoted; the way home never waits.
+    pub windows: Windows,
     /// How long each stage may take.
     pub limits: Limits,
     /// Where the manifests live. `None`: nothing can be reverted.
@@ -145,6 +150,16 @@ pub enum OnLowTraffic {
     Pause,
     /// Go on unproven, with a reason of its own; never called Pass.
     PromoteUnproven,
+}
+
+/// What a template that differs from stable's only by a restart gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnRestart {
+    /// A plain rolling update: nothing new is in it.
+    #[default]
+    Pass,
+    /// A trial, as any other template.
+    Trial,
 }
 
 /// How long each stage may take. Every stage that waits for machines has one; see `defaults`.

@@ -41,6 +41,11 @@ reasons! {
     WorkloadMissing,
     /// The workload is scaled to 0: the template is tried when it is not.
     Asleep,
+    /// The template is stable's but for annotations of a restart: a plain rolling update.
+    Restarted,
+    /// Trials start, and are promoted, in windows: the next one opens later. Abort and revert never
+    /// wait, nor does a person's word.
+    OutsideWindow,
     /// The template failed before: it is not tried again without a newer commit or `retry`.
     Quarantined,
     /// A new template was seen and a trial began.
@@ -135,6 +140,12 @@ reasons! {
     NoRepository,
     /// The template did not come from Git: stable's is written back, nothing is reverted.
     NotFromGit,
+    /// The GitOps engine is still in the middle of the commit that failed, and applies nothing else
+    /// until that ends: the message says what ends it.
+    EngineBlocked,
+    /// A ConfigMap or Secret that stable's pods need is gone: none of them could be replaced. Nothing
+    /// is reverted for that alone.
+    StableConfigGone,
     /// Stable's template is being written back.
     Restoring,
     /// Traffic is on stable and the failed template is held.

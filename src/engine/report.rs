@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::Decision;
+use crate::decide::{Decision, caution};
 use crate::effect::RevertOutcome;
 use crate::judge::Verdict;
 use crate::observed::{Deployed, Observed, Pinned, RouteView, Workload};
@@ -96,6 +96,10 @@ pub enum ConditionKind {
     ChangesHeld,
     /// The revision that serves came past the gate: nobody judged it.
     GateBypassed,
+    /// The GitOps engine does not get to an end with the commit that failed.
+    EngineBlocked,
+    /// Something that stable's pods need is gone.
+    StableConfigGone,
 }
 
 impl ConditionKind {
@@ -107,6 +111,8 @@ impl ConditionKind {
         Self::Synced,
         Self::ChangesHeld,
         Self::GateBypassed,
+        Self::EngineBlocked,
+        Self::StableConfigGone,
     ];
 }
 
@@ -232,6 +238,8 @@ fn condition(kind: ConditionKind, plan: &Plan, seen: &Observed, decision: &Decis
         (ConditionKind::Synced, Some(work)) => synced(next, work),
         (ConditionKind::ChangesHeld, Some(work)) => held(next, work, decision),
         (ConditionKind::GateBypassed, Some(_)) => bypassed(plan, next),
+        (ConditionKind::EngineBlocked, Some(_)) => blocked(seen, decision),
+        (ConditionKind::StableConfigGone, Some(_)) => config_gone(seen, next),
     };
     Condition { kind, status, reason, message: shorten(&message) }
 }
@@ -345,6 +353,33 @@ fn bypassed(plan: &Plan, next: &State) -> (ConditionStatus, Reason, String) {
             (ConditionStatus::True, Reason::GateBypassed, message)
         }
         None => (ConditionStatus::False, Reason::Stable, "the gate held".to_owned()),
+    }
+}
+
+/// It holds from when people are told until the engine is done.
+fn blocked(seen: &Observed, decision: &Decision) -> (ConditionStatus, Reason, String) {
+    let told = match &decision.next.trial {
+        Some(trial) => trial.told.contains(&Reason::EngineBlocked),
+        None => decision.reason == Reason::EngineBlocked,
+    };
+    match &seen.around.engine {
+        Some(work) if told => {
+            (ConditionStatus::True, Reason::EngineBlocked, caution::engine_blocked(work))
+        }
+        Some(_) | None => {
+            let message = "the engine is not kept from going on".to_owned();
+            (ConditionStatus::False, Reason::Stable, message)
+        }
+    }
+}
+
+fn config_gone(seen: &Observed, next: &State) -> (ConditionStatus, Reason, String) {
+    let gone = &seen.around.gone;
+    if next.trial.is_some() && !gone.is_empty() {
+        (ConditionStatus::True, Reason::StableConfigGone, caution::config_gone(gone))
+    } else {
+        let message = "nothing that stable's pods need is known to be gone".to_owned();
+        (ConditionStatus::False, Reason::Stable, message)
     }
 }
 

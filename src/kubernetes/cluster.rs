@@ -124,6 +124,16 @@ impl Cluster {
         Ok(items)
     }
 
+    /// The names of all objects of a kind in a namespace. Their metadata is all that is sent.
+    pub async fn names(&self, kind: Kind, namespace: &str) -> Result<Vec<String>, ClusterError> {
+        let object = ObjectName::namespaced(kind, namespace, "");
+        let request =
+            Request::new(kind.path(Some(namespace))).list_metadata(&ListParams::default());
+        let answer = self.ask(object, Verb::List, request).await?;
+        let items = json::list(&answer, "/items").iter();
+        Ok(items.filter_map(json::name).map(str::to_owned).collect())
+    }
+
     /// Creates an object, which says itself where it belongs, and answers what was stored.
     /// `Conflict`: it exists.
     pub async fn create(&self, kind: Kind, object: &Value) -> Result<Value, ClusterError> {

@@ -46,6 +46,21 @@ kinds! {
     EndpointSlice = "EndpointSlice", "discovery.k8s.io", "v1", "endpointslices", Namespace;
     /// Splits requests between Services.
     HttpRoute = "HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes", Namespace;
+    /// How a gateway speaks TLS to a Service.
+    BackendTlsPolicy = "BackendTLSPolicy", "gateway.networking.k8s.io", "v1", "backendtlspolicies",
+        Namespace;
+    /// How a load balancer of GKE checks a Service.
+    HealthCheckPolicy =
+        "HealthCheckPolicy", "networking.gke.io", "v1", "healthcheckpolicies", Namespace;
+    /// How a load balancer of GKE treats a Service.
+    GcpBackendPolicy =
+        "GCPBackendPolicy", "networking.gke.io", "v1", "gcpbackendpolicies", Namespace;
+    /// How a load balancer of AWS treats a Service.
+    TargetGroupConfiguration = "TargetGroupConfiguration", "gateway.k8s.aws", "v1beta1",
+        "targetgroupconfigurations", Namespace;
+    /// How NGINX treats a Service.
+    UpstreamSettingsPolicy = "UpstreamSettingsPolicy", "gateway.nginx.org", "v1alpha1",
+        "upstreamsettingspolicies", Namespace;
     /// Sizes a workload by its load.
     HorizontalPodAutoscaler =
         "HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers", Namespace;
@@ -56,6 +71,8 @@ kinds! {
     Node = "Node", "", "v1", "nodes", Cluster;
     /// Credentials; only ever read one by one, by name.
     Secret = "Secret", "", "v1", "secrets", Namespace;
+    /// What pods are configured by; only ever asked for by name, and by our own sync's label.
+    ConfigMap = "ConfigMap", "", "v1", "configmaps", Namespace;
     /// Told to people.
     Event = "Event", "events.k8s.io", "v1", "events", Namespace;
     /// Who leads.

@@ -260,7 +260,7 @@ async fn inventories(client: &Client, target: &Target) -> Result<Vec<Value>, Clu
 }
 
 /// A commit: 40 hexadecimal digits, as Git has them or as Flux writes them (`main@sha1:<digits>`).
-fn commit(text: &str) -> Option<GitRevision> {
+pub(super) fn commit(text: &str) -> Option<GitRevision> {
     let digits = match text.rsplit_once(':') {
         Some((before, digits)) => {
             (before == "sha1" || before.ends_with("@sha1")).then_some(digits)?

@@ -1,18 +1,18 @@
 //! One look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::{join_all, try_join, try_join_all, try_join5};
 use serde_json::Value;
 use tidegate_engine::Questions;
-use tidegate_engine::observed::{Deployed, Pods, TrafficView, Workload};
+use tidegate_engine::observed::{Deployed, EngineWork, Pods, TrafficView, Workload};
 use tidegate_engine::state::{Revision, Stage, State};
 
 use super::deployed::{self, Answer, Engine};
 use super::pods::{self, PodSeen};
 use super::workload::{self, Sets};
-use super::{traffic, trouble};
+use super::{around, traffic, trouble};
 use crate::kubernetes::{Cluster, ClusterError, Kind, POD_TEMPLATE_HASH, Target, json, sets};
 
 /// Nodes that are asked for in one look: more that are lost at once would say the same.
@@ -38,6 +38,10 @@ pub struct Seen {
     pub stable_pods: Vec<PodSeen>,
     /// The canary's pods, those that end too.
     pub canary_pods: Vec<PodSeen>,
+    /// The `ConfigMap`s without which no pod of stable starts.
+    pub config_maps: BTreeSet<String>,
+    /// What the GitOps engine is in the middle of. `None`: nothing, or it does not matter.
+    pub engine: Option<EngineWork>,
     /// Objects that a person has freed by annotation, as `Kind name: why`. We leave them alone.
     pub freed: Vec<String>,
 }
@@ -93,6 +97,9 @@ pub async fn look(
         let sets = Sets::new(Some(deployment), target, &found.sets);
         let deployed = source.deployed(deployment, state)?;
         seen.workload = Some(workload::facts(deployment, &sets, stable, deployed)?);
+        if around::matters(state) {
+            seen.engine = around::engine_work(cluster, deployment).await;
+        }
     }
     Ok(seen)
 }
@@ -235,6 +242,7 @@ impl Found {
             }
         });
         let stable = stable.and_then(|revision| sets.of_deployment(revision));
+        let template = stable.and_then(json::template);
         let node = |name: &str| nodes.get(name).cloned();
         let arm = |set: Option<&Value>| {
             let own = set.map(|set| pods::of_set(set, &self.pods)).unwrap_or_default();
@@ -257,6 +265,8 @@ impl Found {
             ),
             stable_pods,
             canary_pods,
+            config_maps: template.map(around::config_maps).unwrap_or_default(),
+            engine: None,
             freed: held.chain(&self.deployment).filter_map(freed).collect(),
         }
     }

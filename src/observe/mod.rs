@@ -9,6 +9,7 @@
 //! ```
 //! `Err` means that something could not be asked. What was asked and is not there is a fact.
 
+mod around;
 mod deployed;
 mod look;
 mod pods;
@@ -19,6 +20,7 @@ mod watch;
 mod workload;
 mod writer;
 
+pub use around::{missing_config_maps, said_to_be_missing};
 pub use deployed::REVISION_ANNOTATION;
 pub use look::{ObserveError, Seen, look};
 pub use pods::PodSeen;

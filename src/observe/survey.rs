@@ -37,11 +37,13 @@ pub enum Problem {
     RouteWithoutService,
     /// Somebody else has a Service of the name that the canary's would get.
     CanaryServiceTaken,
+    /// A policy names the Service and not the canary's: the canary would fail for want of it.
+    PolicyNotOnCanary,
 }
 
 impl Problem {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::WorkloadMissing,
         Self::WorkloadTaken,
         Self::StrategyRecreate,
@@ -52,6 +54,7 @@ impl Problem {
         Self::RouteMissing,
         Self::RouteWithoutService,
         Self::CanaryServiceTaken,
+        Self::PolicyNotOnCanary,
     ];
 
     /// The reason as conditions have it.
@@ -67,6 +70,7 @@ impl Problem {
             Self::RouteMissing => "RouteMissing",
             Self::RouteWithoutService => "RouteWithoutService",
             Self::CanaryServiceTaken => "CanaryServiceTaken",
+            Self::PolicyNotOnCanary => "PolicyNotOnCanary",
         }
     }
 }
@@ -104,6 +108,8 @@ pub struct Survey {
     services: Vec<Value>,
     /// All of the namespace.
     routes: Vec<Value>,
+    /// All of the namespace that name a Service; only read before a trial by routes.
+    policies: Vec<Value>,
     /// All of the namespace; only read where the Deployment carries another one's label.
     rollouts: Vec<Value>,
 }
@@ -133,10 +139,30 @@ pub async fn survey(cluster: &Cluster, rollout: &Rollout) -> Result<Survey, Clus
         Some(other) if other != label => all(Kind::Rollout).await?,
         Some(_) | None => Vec::new(),
     };
-    Ok(Survey { deployment, services, routes, rollouts })
+    Ok(Survey { deployment, services, routes, policies: Vec::new(), rollouts })
 }
 
+/// The kinds of policies by which people say how to speak to a Service, by its name.
+const POLICIES: [Kind; 5] = [
+    Kind::BackendTlsPolicy,
+    Kind::HealthCheckPolicy,
+    Kind::GcpBackendPolicy,
+    Kind::TargetGroupConfiguration,
+    Kind::UpstreamSettingsPolicy,
+];
+
 impl Survey {
+    /// The same with the policies that name a Service, as far as the server knows their kinds.
+    pub async fn with_policies(
+        mut self,
+        cluster: &Cluster,
+        namespace: &str,
+    ) -> Result<Self, ClusterError> {
+        let each = POLICIES.map(|kind| cluster.list(kind, Some(namespace), ""));
+        self.policies = futures::future::try_join_all(each).await?.concat();
+        Ok(self)
+    }
+
     /// A route has one of the Rollout's Services as a backend: weights can be the gateway's.
     pub fn routes_found(&self, rollout: &Rollout) -> bool {
         let named = rollout.spec.services.as_ref();
@@ -165,6 +191,7 @@ impl Survey {
         let canary_service = finder.canary_service(&services, acts);
         if acts {
             finder.unnamed_services(&services);
+            finder.policies(&services, &canary_service, &routes);
         }
         let faults = finder.faults;
         let target = Target {

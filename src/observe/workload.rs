@@ -5,7 +5,7 @@ use tidegate_engine::observed::{Deployed, Workload};
 use tidegate_engine::state::Revision;
 
 use super::look::ObserveError;
-use crate::kubernetes::{Target, json, sets};
+use crate::kubernetes::{Target, json, revision_of, sets};
 
 /// The annotation by which the Deployment controller counts the templates it took; a Deployment
 /// has the number of the set that it took last.
@@ -113,7 +113,33 @@ pub(super) fn facts(
         settled: sets.are_settled(stable),
         adopted: sets.adopted(),
         deliberate: false,
+        restart: stable
+            .and_then(|stable| sets.of_deployment(stable))
+            .is_some_and(|set| is_restart(deployment, set)),
     })
+}
+
+/// The Deployment's template is the set's but for annotations of a restart.
+fn is_restart(deployment: &Value, set: &Value) -> bool {
+    let plain = |object| json::template(object).map(|template| revision_of(&unmarked(template)));
+    sets::revision(deployment) != sets::revision(set) && plain(deployment) == plain(set)
+}
+
+/// A template without the annotations by which tools ask for new pods and change nothing else. One
+/// that names what has changed, as those of operators that watch a Secret, is none of them.
+fn unmarked(template: &Value) -> Value {
+    let mut template = template.clone();
+    let is_mark = |key: &str| key.ends_with("/restartedAt") || key == "cattle.io/timestamp";
+    if let Some(metadata) = template["metadata"].as_object_mut() {
+        let annotations = metadata.get_mut("annotations").and_then(Value::as_object_mut);
+        if annotations.is_some_and(|all| {
+            all.retain(|key, _| !is_mark(key));
+            all.is_empty()
+        }) {
+            metadata.remove("annotations");
+        }
+    }
+    template
 }
 
 /// What selects the sets and pods of a Deployment. `None`: nothing that can be asked for; an empty

@@ -20,7 +20,6 @@ pub(crate) mod schema;
 mod steps;
 pub(crate) mod tree;
 pub(crate) mod units;
-mod windows;
 
 pub use files::{Objects, load, load_text, shipped};
 pub use invalid::{Fault, FieldPath, Invalid, ObjectKey, Segment};
@@ -30,4 +29,3 @@ pub use query::{
     CounterQuery, CounterTexts, INSTANCE_LABEL, Query, ScalarQuery, Second, pods_read,
     process_starts,
 };
-pub use windows::Windows;

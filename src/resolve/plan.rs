@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Weekday};
 use kube::ResourceExt;
 use tidegate_api as api;
 use tidegate_engine::plan::{
-    GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, Plan, Traffic,
+    GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Plan,
+    Traffic,
 };
+use tidegate_engine::windows::{Window, Windows};
 
 use super::files::key_of;
 use super::invalid::{Fault, FieldPath, ObjectKey, Told, quoted};
@@ -15,7 +17,7 @@ use super::nearest::{nearest, one_of};
 use super::query::Query;
 use super::rules;
 use super::steps::{default_way, span, way};
-use super::windows::Windows;
+use super::units;
 
 /// What a Rollout may refer to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,12 +58,6 @@ pub struct Resolved {
     pub canary_service: Option<String>,
     /// The routes that split the traffic. `None`: all with one of the Services as a backend.
     pub routes: Option<Vec<String>>,
-    /// How the tested pods become the Deployment's own.
-    pub promotion: api::Promotion,
-    /// What a restart gets.
-    pub on_restart: api::OnRestart,
-    /// When trials may start and be promoted.
-    pub windows: Windows,
     /// How many trials of the class may run at once. `None`: no limit.
     pub max_concurrent_trials: Option<u32>,
     /// Labels of every alert.
@@ -134,6 +130,7 @@ impl Resolver<'_> {
         let git = self.git();
         let (way, limits, (analysis, queries, source), git) = (way?, limits?, analysis?, git.ok()?);
         self.check_gateways(way.traffic, &queries);
+        self.promotion();
         let preview =
             spec.strategy.as_ref().or_else(|| class.and_then(|class| class.strategy.as_ref()));
         let preview = preview.and_then(|strategy| strategy.blue_green.as_ref());
@@ -166,6 +163,8 @@ impl Resolver<'_> {
                 on_low_traffic: on_low_traffic(
                     self.said(|spec| spec.on_low_traffic, |class| class.on_low_traffic),
                 ),
+                on_restart: on_restart(self.said(|spec| spec.on_restart, |class| class.on_restart)),
+                windows: open_in(windows.map_or(&[], Vec::as_slice)),
                 limits,
                 git,
             },
@@ -180,9 +179,6 @@ impl Resolver<'_> {
                 .routes
                 .as_ref()
                 .map(|routes| routes.iter().map(|route| route.name.to_string()).collect()),
-            promotion: self.said(|spec| spec.promotion, |class| class.promotion),
-            on_restart: self.said(|spec| spec.on_restart, |class| class.on_restart),
-            windows: Windows::new(windows.map_or(&[], Vec::as_slice)),
             max_concurrent_trials: class.and_then(|class| class.max_concurrent_trials),
             alert_labels: notify.map(|notify| notify.labels.clone()).unwrap_or_default(),
         })
@@ -197,6 +193,21 @@ impl Resolver<'_> {
         rollout(&self.rollout.spec)
             .or_else(|| self.class.and_then(|found| class(&found.spec)))
             .unwrap_or_default()
+    }
+
+    /// `Surge` is a word of the schema that nothing acts on yet: whoever asks for it has no room
+    /// for two full sets, and must not get them in silence.
+    fn promotion(&mut self) {
+        let own = self.rollout.spec.promotion.map(|said| (said, self.key.clone()));
+        let said = own.or_else(|| {
+            let class = self.class?;
+            Some((class.spec.promotion?, key_of("RolloutClass", class)))
+        });
+        if let Some((api::Promotion::Surge, key)) = said {
+            let at = FieldPath::of("spec.promotion");
+            let expected = "HandOver, with room for two full sets: Surge is not there yet";
+            self.faults.push(Fault::new(&at, "Surge", expected).of(&key));
+        }
     }
 
     fn way(&mut self) -> Option<super::steps::Way> {
@@ -341,5 +352,35 @@ const fn on_low_traffic(on_low_traffic: api::OnLowTraffic) -> OnLowTraffic {
     match on_low_traffic {
         api::OnLowTraffic::Pause => OnLowTraffic::Pause,
         api::OnLowTraffic::PromoteUnproven => OnLowTraffic::PromoteUnproven,
+    }
+}
+
+const fn on_restart(on_restart: api::OnRestart) -> OnRestart {
+    match on_restart {
+        api::OnRestart::Pass => OnRestart::Pass,
+        api::OnRestart::Trial => OnRestart::Trial,
+    }
+}
+
+/// Windows whose times the rules have checked; one without times never opens.
+fn open_in(windows: &[api::Window]) -> Windows {
+    let minute = |time: &api::TimeOfDay| units::minute_of_day(time.as_str()).unwrap_or(0);
+    let windows = windows.iter().map(|window| Window {
+        days: window.days.iter().map(|day| weekday(*day)).collect(),
+        from: minute(&window.from),
+        to: minute(&window.to),
+    });
+    Windows::new(windows.collect())
+}
+
+const fn weekday(day: api::Weekday) -> Weekday {
+    match day {
+        api::Weekday::Mon => Weekday::Mon,
+        api::Weekday::Tue => Weekday::Tue,
+        api::Weekday::Wed => Weekday::Wed,
+        api::Weekday::Thu => Weekday::Thu,
+        api::Weekday::Fri => Weekday::Fri,
+        api::Weekday::Sat => Weekday::Sat,
+        api::Weekday::Sun => Weekday::Sun,
     }
 }

@@ -74,8 +74,8 @@ impl Turns {
         }
     }
 
-    /// At rest the Deployment carries our label, which is what the gate looks at. In mode Observe
-    /// it does not, and nothing of ours is left on it.
+    /// At rest the Deployment carries our label, which is what the gate looks at, and while a failed
+    /// template is held one that says so. In mode Observe nothing of ours is left on it.
     pub(super) async fn keep_claim(
         &self,
         key: &Key,
@@ -86,10 +86,13 @@ impl Turns {
         let is_watching =
             next.trial.as_ref().is_some_and(|trial| matches!(trial.stage, Stage::Watching { .. }));
         let at_rest = next.trial.is_none() && next.stable.is_some();
+        let phase = held_phase(next);
+        let is_settling =
+            next.trial.as_ref().is_some_and(|trial| matches!(trial.stage, Stage::Settling { .. }));
         match followed.resolved.plan.mode {
-            Mode::Enforce if at_rest => {
+            Mode::Enforce if at_rest || is_settling || phase.is_some() => {
                 self.may_write(Part::Act)?;
-                match act::claim(&self.cluster, &followed.target).await {
+                match act::claim(&self.cluster, &followed.target, phase).await {
                     // Its absence is a fact of the next look.
                     Ok(()) | Err(ActError::Missing { .. }) => Ok(()),
                     Err(source) => Err(failed("Claim", source)),
@@ -103,6 +106,16 @@ impl Turns {
             }
             Mode::Enforce | Mode::Observe => Ok(()),
         }
+    }
+}
+
+/// What the Deployment says while a failed template is held: an engine that waits for its health
+/// must not wait for ever.
+fn held_phase(next: &State) -> Option<&'static str> {
+    match next.trial.as_ref()?.stage {
+        Stage::Reverting { .. } => Some("Reverting"),
+        Stage::Aborted { .. } => Some("Aborted"),
+        _ => None,
     }
 }
 

@@ -165,7 +165,7 @@ impl Way<'_> {
 mod tests {
     use super::*;
     use tidegate_engine::judge::Verdict;
-    use tidegate_engine::observed::{Deployed, Pods, TrafficView};
+    use tidegate_engine::observed::{Around, Deployed, Pods, TrafficView};
     use tidegate_engine::plan::Weight;
     use tidegate_engine::state::{Origin, Stable, TrialId};
 
@@ -207,6 +207,7 @@ mod tests {
                 settled: true,
                 adopted: Some(revision("astable")),
                 deliberate: false,
+                restart: false,
             }),
             stable: Pods { exists: true, desired: 4, ready: 4, trouble: None },
             canary: Pods { exists: true, desired: 1, ready: 1, trouble: None },
@@ -219,6 +220,7 @@ mod tests {
             ask: None,
             revert: None,
             delivered: Vec::new(),
+            around: Around::default(),
         }
     }
 

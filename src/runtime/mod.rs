@@ -9,6 +9,7 @@
 //! All state of a Rollout is in its own status. What is remembered here between turns saves
 //! questions, and is never needed to be right.
 
+mod around;
 mod backoff;
 mod effects;
 mod error;

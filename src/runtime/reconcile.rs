@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tidegate_api::{FINALIZER, Rollout};
 use tidegate_engine::observed::Observed;
-use tidegate_engine::plan::Mode;
+use tidegate_engine::plan::{Mode, Traffic};
 use tidegate_engine::state::{Stage, State};
 use tidegate_engine::{Decision, Wake, decide, questions};
 use tokio::time::Instant;
@@ -105,6 +105,13 @@ impl Turns {
                 return Ok(self.as_before(key, state, Wrong::spec(faults.join("; "))));
             }
         };
+        // They only keep trials from starting, and by routes alone.
+        let survey = if state.trial.is_none() && resolved.plan.traffic == Traffic::Routes {
+            let whole = survey.with_policies(&self.cluster, &key.namespace).await;
+            whole.map_err(Part::Resolve.cluster())?
+        } else {
+            survey
+        };
         let followed = match survey.target(&rollout, &resolved) {
             Ok(target) => Followed { resolved, target, wrong: None },
             Err(TargetFault::Cluster(error)) => return Err(Part::Resolve.cluster()(error)),
@@ -150,7 +157,10 @@ impl Turns {
         let seen = observe::look(&self.cluster, &followed.target, asked, state, now).await;
         let seen = seen.map_err(TurnError::observe)?;
         let measured = self.measure(followed, &seen, asked, state, now).await;
-        Ok((self.observed(key, live, state, asked, seen, &measured), measured))
+        let around = self.around(key, followed, state, &seen).await;
+        let mut observed = self.observed(key, live, state, asked, seen, &measured);
+        observed.around = around;
+        Ok((observed, measured))
     }
 
     /// The status, whole or not at all; the finalizer before it, where something is about to be

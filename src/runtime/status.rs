@@ -380,6 +380,8 @@ const fn kind_of(kind: report::ConditionKind) -> ConditionType {
         report::ConditionKind::Synced => ConditionType::Synced,
         report::ConditionKind::ChangesHeld => ConditionType::ChangesHeld,
         report::ConditionKind::GateBypassed => ConditionType::GateBypassed,
+        report::ConditionKind::EngineBlocked => ConditionType::EngineBlocked,
+        report::ConditionKind::StableConfigGone => ConditionType::StableConfigGone,
     }
 }
 

@@ -9,17 +9,18 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tidegate_api::{FINALIZER, GateKind};
 use tidegate_engine::judge::{Judgement, Verdict};
-use tidegate_engine::observed::Observed;
+use tidegate_engine::observed::{Around, Observed};
 use tidegate_engine::state::{State, TrialId};
 use tidegate_engine::{Decision, Questions};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::around::Lack;
 use super::error::{Part, TurnError, Why};
 use super::lease::Leading;
 use super::metrics::Metrics;
-use super::notify::{Alertmanagers, Notifier, Subject};
+use super::notify::{Alertmanagers, Notifier, Standing, Subject};
 use super::queue::Next;
 use super::reconcile::{Followed, has_finalizer, is_urgent};
 use super::references::References;
@@ -92,6 +93,8 @@ struct Memory {
     freed: Vec<String>,
     /// Traffic is on its way home.
     urgent: bool,
+    /// What stable's pods lack, as it was found last.
+    lack: Option<Lack>,
 }
 
 /// What the samples said.
@@ -191,6 +194,7 @@ impl Turns {
             ask: request::freed(state, &seen.freed).or_else(|| request::ask(live)),
             revert: asked.revert.as_ref().and_then(|order| self.reverts.answer(&order.trial)),
             delivered: self.notifier.delivered(key, state),
+            around: Around::default(),
         }
     }
 
@@ -260,7 +264,7 @@ impl Turns {
             rollout: key.name.clone(),
             labels: followed.resolved.alert_labels.clone(),
         };
-        self.alertmanagers.tell(key, subject, next, bypassed_since(live), now);
+        self.alertmanagers.tell(key, subject, next, Standing::of(&live["status"]), now);
         if let Some(ended) = next.last.as_ref().filter(|_| next.trial.is_none()) {
             self.reverts.forget(&ended.trial);
         }
@@ -311,6 +315,14 @@ impl Turns {
         self.memory().get(key).is_some_and(|memory| memory.urgent)
     }
 
+    pub(super) fn lack(&self, key: &Key) -> Option<Lack> {
+        self.with(key, |memory| memory.lack.clone())
+    }
+
+    pub(super) fn set_lack(&self, key: &Key, lack: Lack) {
+        self.with(key, |memory| memory.lack = Some(lack));
+    }
+
     fn with<T>(&self, key: &Key, change: impl FnOnce(&mut Memory) -> T) -> T {
         change(self.memory().entry(key.clone()).or_default())
     }
@@ -318,12 +330,4 @@ impl Turns {
     fn memory(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Memory>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Since when a revision serves that nobody judged.
-fn bypassed_since(live: &Value) -> Option<DateTime<Utc>> {
-    let conditions = read::list(live, "/status/conditions").iter();
-    let mut found = conditions.filter(|found| found["type"] == "GateBypassed");
-    let condition = found.find(|found| found["status"] == "True")?;
-    read::text(condition, "/lastTransitionTime")?.parse().ok()
 }

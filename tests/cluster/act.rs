@@ -157,7 +157,7 @@ pub(crate) async fn an_older_equal_set_is_gone_before_the_trial(world: &World) -
     stage.pods_of(&canary, 3).await?;
     stage.deploy("v1").await?;
     stage.pods_of(&stable, 3).await?;
-    act::claim(&stage.cluster, &stage.target).await?;
+    act::claim(&stage.cluster, &stage.target, None).await?;
     ensure!(stage.deploy_gated("v2").await? == canary);
     let namespace = Some(stage.target.namespace.as_str());
     let old = async || -> Result<bool> {

@@ -108,6 +108,12 @@ fn needed(kind: Kind) -> &'static [&'static str] {
         | Kind::MetricSource
         | Kind::Kustomization
         | Kind::Application => &["get", "list", "watch"],
+        Kind::ConfigMap
+        | Kind::BackendTlsPolicy
+        | Kind::HealthCheckPolicy
+        | Kind::GcpBackendPolicy
+        | Kind::TargetGroupConfiguration
+        | Kind::UpstreamSettingsPolicy => &["list"],
         Kind::EndpointSlice | Kind::HorizontalPodAutoscaler | Kind::PodDisruptionBudget => &[],
         Kind::Node
         | Kind::Secret
@@ -122,7 +128,6 @@ fn needed(kind: Kind) -> &'static [&'static str] {
 
 /// What stands on parts of objects, and on kinds that are only asked for in one place.
 const OTHERS: &[(&str, &[&str])] = &[
-    ("/configmaps", &["list"]),
     ("apps/deployments/finalizers", &["update"]),
     ("tidegate.dev/rollouts/status", &["patch"]),
     ("tidegate.dev/trials/status", &["patch"]),

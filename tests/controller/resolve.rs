@@ -2,11 +2,12 @@
 
 use chrono::TimeDelta;
 use tidegate::resolve::{Objects, Query, References, Resolved, load_text, resolve, shipped};
-use tidegate_api::{OnRestart, Promotion};
 use tidegate_engine::judge::{Bounds, HardLimit, Kind, Margin, PassMargin, Ratio, Threshold};
 use tidegate_engine::plan::{
-    GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, Step, Traffic, Weight,
+    GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Step,
+    Traffic, Weight,
 };
+use tidegate_engine::windows::Windows;
 
 const AROUND: &str = "
 apiVersion: tidegate.dev/v1alpha1
@@ -98,8 +99,8 @@ fn only_the_workload_is_needed() {
     assert_eq!(plan.git, None);
     assert!(plan.analysis.criteria.is_empty());
     assert_eq!(plan.analysis.bounds, Bounds::STANDARD);
-    assert_eq!(resolved.promotion, Promotion::HandOver);
-    assert_eq!(resolved.on_restart, OnRestart::Pass);
+    assert_eq!(plan.on_restart, OnRestart::Pass);
+    assert_eq!(plan.windows, Windows::default());
     assert_eq!(resolved.services, None);
     assert_eq!(resolved.class, None);
 }
@@ -117,9 +118,30 @@ fn what_a_rollout_does_not_say_its_class_does() {
     assert_eq!(plan.analysis.bounds, Bounds::new(0.05, 0.01).unwrap());
     assert_eq!(plan.analysis.criteria.len(), 1);
     assert_eq!(resolved.class.as_deref(), Some("standard"));
-    assert_eq!(resolved.on_restart, OnRestart::Trial);
+    assert_eq!(plan.on_restart, OnRestart::Trial);
     assert_eq!(resolved.max_concurrent_trials, Some(3));
     assert_eq!(resolved.alert_labels["team"], "shop");
+}
+
+#[test]
+fn what_nothing_acts_on_is_refused_and_not_left_out_in_silence() {
+    let own = said("  promotion: Surge", "\n");
+    assert_eq!(own.len(), 1, "{own:?}");
+    assert!(own[0].contains("spec.promotion: found Surge, expected HandOver"), "{own:?}");
+    let class = AROUND.replace("  onFailure: Hold", "  onFailure: Hold\n  promotion: Surge");
+    assert!(said("", &class)[0].contains("RolloutClass standard"), "{:?}", said("", &class));
+    assert!(resolved(&objects("  promotion: HandOver", &class), true).is_ok());
+}
+
+#[test]
+fn windows_are_minutes_of_days() {
+    let windows = "  windows: [{days: [Mon], from: '09:00', to: '17:30'}]";
+    let open = good(windows, "\n").plan.windows;
+    let at = |text: &str| text.parse().unwrap();
+    // 2 March 2026 is a Monday.
+    assert!(open.is_open(at("2026-03-02T17:29:00Z")));
+    assert!(!open.is_open(at("2026-03-02T17:30:00Z")));
+    assert_eq!(open.opens(at("2026-03-02T17:30:00Z")), Some(at("2026-03-09T09:00:00Z")));
 }
 
 #[test]

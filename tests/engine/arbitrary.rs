@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use tidegate_engine::effect::{Notice, RevertOrder, RevertOutcome, Severity};
 use tidegate_engine::judge::{Failure, Lane, Unclear, Verdict};
 use tidegate_engine::observed::{
-    Ask, Deployed, Observed, Pinned, Pods, RouteView, TrafficView, Trouble, TroubleKind, What,
-    Workload,
+    Around, Ask, Deployed, EngineWork, Observed, Pinned, Pods, RouteView, TrafficView, Trouble,
+    TroubleKind, What, Workload,
 };
 use tidegate_engine::plan::Weight;
 use tidegate_engine::reason::Reason;
@@ -267,8 +267,8 @@ fn workload() -> impl Strategy<Value = Workload> {
         Just(Deployed::Unknown),
     ];
     let desired = prop_oneof![4 => 0_u32..6, 1 => Just(u32::MAX)];
-    (revision(), desired, any::<[bool; 3]>(), deployed, of(revision())).prop_map(
-        |(template, desired, [paused, settled, deliberate], deployed, adopted)| Workload {
+    (revision(), desired, any::<[bool; 4]>(), deployed, of(revision())).prop_map(
+        |(template, desired, [paused, settled, deliberate, restart], deployed, adopted)| Workload {
             template,
             desired,
             paused,
@@ -276,6 +276,7 @@ fn workload() -> impl Strategy<Value = Workload> {
             settled,
             adopted,
             deliberate,
+            restart,
         },
     )
 }
@@ -322,11 +323,18 @@ fn ask() -> impl Strategy<Value = Ask> {
     })
 }
 
+fn around() -> impl Strategy<Value = Around> {
+    let work = (text(), git_revision(), of(any_time()), text()).prop_map(
+        |(engine, revision, since, remedy)| EngineWork { engine, revision, since, remedy },
+    );
+    (of(work), vec(text(), 0..2)).prop_map(|(engine, gone)| Around { engine, gone })
+}
+
 /// Any look at the world, consistent or not.
 pub(crate) fn observed() -> impl Strategy<Value = Observed> {
     let answers = (of(ask()), of(outcome()), vec(any::<u64>(), 0..3));
-    (of(workload()), pods(), pods(), traffic(), verdict(), answers).prop_map(
-        |(workload, stable, canary, traffic, verdict, (ask, revert, delivered))| Observed {
+    (of(workload()), pods(), pods(), traffic(), verdict(), answers, around()).prop_map(
+        |(workload, stable, canary, traffic, verdict, (ask, revert, delivered), around)| Observed {
             is_blind: canary.desired % 2 == 1,
             workload,
             stable,
@@ -336,6 +344,7 @@ pub(crate) fn observed() -> impl Strategy<Value = Observed> {
             ask,
             revert,
             delivered,
+            around,
         },
     )
 }

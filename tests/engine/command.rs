@@ -3,11 +3,12 @@
 use chrono::TimeDelta;
 use tidegate_engine::effect::RevertOutcome;
 use tidegate_engine::judge::{Failure, Lane, Unclear, Verdict};
-use tidegate_engine::observed::{Ask, Pinned, Trouble, TroubleKind, What};
+use tidegate_engine::observed::{Ask, EngineWork, Pinned, Trouble, TroubleKind, What};
 use tidegate_engine::plan::{
-    GitWrite, Mode, OnFailure, OnInconclusive, OnLowTraffic, Step, Traffic,
+    GitWrite, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Step, Traffic,
 };
-use tidegate_engine::state::Revision;
+use tidegate_engine::state::{GitRevision, Revision};
+use tidegate_engine::windows::{Window, Windows};
 
 use crate::world::{World, analysis, steps};
 
@@ -21,6 +22,12 @@ pub(crate) fn obey(world: &mut World, line: &str) -> bool {
         "reapply" => world.cluster.reapply(),
         "applying" => world.cluster.applying = rest == "on",
         "known" => world.cluster.known = rest == "on",
+        "restart" => world.cluster.restart = rest == "on",
+        "gone" => {
+            world.cluster.around.gone =
+                if rest == "nothing" { Vec::new() } else { vec![rest.to_owned()] };
+        }
+        "busy" => busy(world, rest),
         "deliberate" => world.cluster.deliberate = rest == "on",
         "write" => {
             let (template, who) = rest.split_once(" by ").unwrap();
@@ -58,6 +65,26 @@ pub(crate) fn fail(message: &str) -> Verdict {
         metric: "errors".to_owned(),
         message: message.to_owned(),
     })
+}
+
+/// `busy with c1`, `busy off`.
+fn busy(world: &mut World, text: &str) {
+    world.cluster.around.engine = text.strip_prefix("with ").map(|revision| EngineWork {
+        engine: "Application argocd/web".to_owned(),
+        revision: GitRevision::new(revision),
+        since: Some(world.cluster.now),
+        remedy: "argocd app terminate-op web".to_owned(),
+    });
+}
+
+/// `08:05 to 10:00`, every day.
+fn window(text: &str) -> Windows {
+    let minute = |time: &str| {
+        let (hour, minute) = time.split_once(':').unwrap();
+        hour.parse::<u16>().unwrap() * 60 + minute.parse::<u16>().unwrap()
+    };
+    let (from, to) = text.split_once(" to ").unwrap();
+    Windows::new(vec![Window { days: Vec::new(), from: minute(from), to: minute(to) }])
 }
 
 fn verdict(world: &mut World, text: &str) {
@@ -150,6 +177,10 @@ fn ask(world: &mut World, text: &str) {
 
 fn plan(world: &mut World, text: &str) -> bool {
     let plan = &mut world.plan;
+    if let Some(times) = text.strip_prefix("window ") {
+        plan.windows = window(times);
+        return true;
+    }
     match text {
         "traffic pods" => plan.traffic = Traffic::Pods,
         "traffic switch" => plan.traffic = Traffic::Switch,
@@ -160,6 +191,7 @@ fn plan(world: &mut World, text: &str) -> bool {
         "on-failure hold" => plan.on_failure = OnFailure::Hold,
         "mode observe" => plan.mode = Mode::Observe,
         "mode enforce" => plan.mode = Mode::Enforce,
+        "on-restart trial" => plan.on_restart = OnRestart::Trial,
         "no-git" => plan.git = None,
         "no-metrics" => plan.analysis = analysis(false),
         "write pull-request" => {

@@ -7,11 +7,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tidegate_engine::effect::Effect;
 use tidegate_engine::judge::{Analysis, Criterion, Kind, Ratio, Verdict};
 use tidegate_engine::plan::{
-    GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, Plan, Step, Traffic,
-    Weight,
+    GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Plan,
+    Step, Traffic, Weight,
 };
 use tidegate_engine::sim::Cluster;
 use tidegate_engine::state::{Revision, State};
+use tidegate_engine::windows::Windows;
 use tidegate_engine::{Decision, decide};
 
 use crate::invariants::{Watch, check_world};
@@ -57,6 +58,8 @@ pub(crate) fn plan() -> Plan {
         on_failure: OnFailure::Revert,
         on_inconclusive: OnInconclusive::Pause,
         on_low_traffic: OnLowTraffic::Pause,
+        on_restart: OnRestart::Pass,
+        windows: Windows::default(),
         limits: Limits::default(),
         git: Some(git()),
     }

@@ -3,7 +3,8 @@
 use tidegate_engine::Questions;
 use tidegate_engine::judge::Verdict;
 use tidegate_engine::observed::{
-    Deployed, Observed, Pinned, Pods, RouteView, TrafficView, Trouble, TroubleKind, Workload,
+    Around, Deployed, Observed, Pinned, Pods, RouteView, TrafficView, Trouble, TroubleKind,
+    Workload,
 };
 use tidegate_engine::state::{Revision, State};
 
@@ -40,6 +41,7 @@ impl Local {
             ask: None,
             revert,
             delivered: self.delivered.clone(),
+            around: Around::default(),
         })
     }
 
@@ -63,6 +65,7 @@ impl Local {
             settled: full && self.sets.keys().all(known),
             adopted: self.adopted.clone(),
             deliberate: false,
+            restart: false,
         }))
     }
 

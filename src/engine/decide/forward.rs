@@ -193,6 +193,9 @@ fn baking(
     let has_share = has_share(turn, &trial, weight);
     let proven = is_proven(turn, weight) && turn.seen.canary.ready >= size && has_share;
     let baked = turn.is_over(since, bake);
+    if proven && baked && must_wait(turn, step) {
+        return trial;
+    }
     if proven && baked {
         trial.stage = after(turn, step);
         return trial;
@@ -292,6 +295,9 @@ fn undecided(
     starved: bool,
 ) -> Trial {
     if starved && turn.plan.on_low_traffic == OnLowTraffic::PromoteUnproven {
+        if must_wait(turn, step) {
+            return trial;
+        }
         trial.stage = after(turn, step);
         let message = format!("went on unproven: {message}");
         turn.notify(Severity::Warning, Reason::PromotedUnproven, message.clone());
@@ -332,6 +338,12 @@ fn paused(
         }
     }
     trial
+}
+
+/// A promotion waits for its window, at the last step: judged as before, and the way back as short.
+fn must_wait(turn: &mut Turn<'_>, step: usize) -> bool {
+    let is_last = step.saturating_add(1) >= turn.plan.steps.len();
+    is_last && turn.is_outside_window("the canary is promoted")
 }
 
 /// The stage that follows a step that passed.

@@ -8,6 +8,7 @@
 
 mod ask;
 mod back;
+pub(crate) mod caution;
 mod ends;
 mod forward;
 mod promote;
@@ -70,6 +71,10 @@ pub fn decide(plan: &Plan, state: &State, seen: &Observed, now: DateTime<Utc>) -
             }
             turn.next.trial = next;
         }
+    }
+    if let Some(mut trial) = turn.next.trial.take() {
+        caution::on_trial(&mut turn, &mut trial);
+        turn.next.trial = Some(trial);
     }
     let effects = ends::ends(plan, &turn.next, seen, now);
     turn.finish(effects)

@@ -1,10 +1,11 @@
 //! Without a trial: stable serves all, and a new template starts one.
 
+use super::caution;
 use super::turn::{About, Turn};
 use crate::defaults;
 use crate::effect::Severity;
 use crate::observed::{Deployed, What, Workload};
-use crate::plan::Mode;
+use crate::plan::{Mode, OnRestart};
 use crate::reason::Reason;
 use crate::state::{
     Ended, GitRevision, Origin, Outcome, Revision, Skip, Stable, Stage, Trial, TrialId,
@@ -19,8 +20,12 @@ pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
     if workload.template == stable.revision {
         turn.refuse_ask(&About::from(workload)); // nothing is on trial
         keep_good_revision(turn, workload);
-        turn.next.warned = None;
         turn.say(Reason::Stable, format!("{} serves all traffic{}", stable.revision, last(turn)));
+        caution::at_rest(turn);
+        return;
+    }
+    if workload.restart && turn.plan.on_restart == OnRestart::Pass {
+        restarted(turn, workload, stable);
         return;
     }
     let watch = turn.plan.mode == Mode::Observe;
@@ -41,6 +46,9 @@ pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
         stay_quarantined(turn, workload);
         return;
     }
+    if !watch && !retry && must_wait(turn, workload) {
+        return;
+    }
     start(turn, workload, &stable, retry);
 }
 
@@ -56,6 +64,30 @@ fn last(turn: &Turn<'_>) -> String {
         }
         Outcome::Aborted { .. } | Outcome::Watched { .. } | Outcome::Promoted => String::new(),
     }
+}
+
+/// The same version in new pods: there is nothing to judge, and what was promoted stays so.
+fn restarted(turn: &mut Turn<'_>, workload: &Workload, stable: Stable) {
+    turn.refuse_ask(&About::from(workload)); // nothing is on trial
+    let template = &workload.template;
+    turn.say(Reason::Restarted, format!("{template} is {} restarted", stable.revision));
+    if turn.next.promoted.contains(&stable.revision) {
+        remember_promoted(turn, template.clone());
+    }
+    turn.now_stable(template, stable.git);
+}
+
+/// Trials start in windows. What helps at once does not wait: a revision that was promoted before,
+/// or any where stable is down. Nor does a person's word.
+fn must_wait(turn: &mut Turn<'_>, workload: &Workload) -> bool {
+    let helps = turn.next.promoted.contains(&workload.template) || turn.seen.stable.ready == 0;
+    let about = About::from(workload);
+    let is_wanted = turn.seen.ask.as_ref().is_some_and(|ask| {
+        let goes_on = matches!(ask.what, What::Promote | What::PromoteFull);
+        let is_new = turn.next.answered.as_ref() != Some(&ask.token);
+        goes_on && is_new && ask.fault(&about.revision, about.git.as_ref()).is_none()
+    });
+    !helps && !is_wanted && turn.is_outside_window(&format!("{} starts", workload.template))
 }
 
 /// The template came again: by automation that does not know, or an engine that lags.

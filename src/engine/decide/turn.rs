@@ -63,6 +63,22 @@ impl<'a> Turn<'a> {
         false
     }
 
+    /// Whether it is not the time for this; if so, that is said, and the turn wakes when it is.
+    pub(super) fn is_outside_window(&mut self, what: &str) -> bool {
+        if self.plan.windows.is_open(self.now) {
+            return false;
+        }
+        let message = match self.plan.windows.opens(self.now) {
+            Some(at) => {
+                self.wake_at(at);
+                format!("{what} when the next window opens, {}", at.format("%a %d %b %H:%M UTC"))
+            }
+            None => format!("{what} in a window, and none ever opens"),
+        };
+        self.say(Reason::OutsideWindow, message);
+        true
+    }
+
     /// Tells people, once it is written down.
     pub(super) fn notify(&mut self, severity: Severity, reason: Reason, message: String) {
         let id = self.next.notices;
@@ -179,8 +195,8 @@ impl<'a> Turn<'a> {
 
 /// The revision that a request can be meant for.
 pub(super) struct About {
-    revision: Revision,
-    git: Option<GitRevision>,
+    pub(super) revision: Revision,
+    pub(super) git: Option<GitRevision>,
 }
 
 impl From<&Trial> for About {

@@ -12,7 +12,7 @@ use super::branch::{Branch, Commit};
 use crate::effect::{Effect, RevertOutcome};
 use crate::judge::Verdict;
 use crate::observed::{
-    Ask, Deployed, Observed, Pinned, Pods, RouteView, TrafficView, Trouble, Workload,
+    Around, Ask, Deployed, Observed, Pinned, Pods, RouteView, TrafficView, Trouble, Workload,
 };
 use crate::state::{GitRevision, Revision, State, TrialId};
 
@@ -93,6 +93,10 @@ pub struct Cluster {
     pub ask: Option<Ask>,
     /// Notices that were delivered, by id.
     pub delivered: Vec<u64>,
+    /// The template is stable's but for a restart.
+    pub restart: bool,
+    /// What decides nothing.
+    pub around: Around,
 }
 
 impl Cluster {
@@ -129,6 +133,8 @@ impl Cluster {
             revert: None,
             ask: None,
             delivered: Vec::new(),
+            restart: false,
+            around: Around::default(),
         }
     }
 
@@ -331,6 +337,7 @@ impl Cluster {
                 .filter(|(id, _)| Some(id) == trial)
                 .map(|(_, outcome)| outcome.clone()),
             delivered: self.delivered.clone(),
+            around: self.around.clone(),
         }
     }
 
@@ -343,6 +350,7 @@ impl Cluster {
             settled: self.sets.keys().all(|set| Some(set) == stable),
             adopted: self.adopted.clone(),
             deliberate: self.deliberate,
+            restart: self.restart,
         }
     }
 

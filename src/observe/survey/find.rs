@@ -227,6 +227,35 @@ impl<'a> Finder<'a> {
         CanaryService { name, ours: true }
     }
 
+    /// What is said of the Service behind the routes must be said of the canary's too, or requests to
+    /// it fail for reasons that are no fault of the release.
+    pub(super) fn policies(
+        &mut self,
+        services: &[String],
+        canary: &CanaryService,
+        routes: &[String],
+    ) {
+        let (Some(service), false) = (services.first(), routes.is_empty()) else { return };
+        let all = &self.survey.policies;
+        for policy in all.iter().filter(|policy| names_service(policy, service)) {
+            let kind = policy["kind"].as_str().unwrap_or_default();
+            let is_covered =
+                all.iter().any(|other| other["kind"] == kind && names_service(other, &canary.name));
+            if is_covered {
+                continue;
+            }
+            let name = json::name(policy).unwrap_or_default();
+            let found = format!("{service} alone, in {kind} {name}");
+            let expected = if canary.ours {
+                "a Service of your own for the canary, which a policy of that kind names too"
+            } else {
+                "a Service that a policy of that kind names too"
+            };
+            let at = FieldPath::of("spec.canaryService");
+            self.fault(Problem::PolicyNotOnCanary, Fault::new(&at, found, expected));
+        }
+    }
+
     fn missing(&mut self, problem: Problem, at: &FieldPath, name: &str, kind: Kind) {
         let objects =
             if kind == Kind::Service { &self.survey.services } else { &self.survey.routes };
@@ -242,4 +271,17 @@ impl<'a> Finder<'a> {
         };
         self.fault(problem, Fault::new(at, format!("{name:?}"), expected));
     }
+}
+
+/// The policy names this Service as what it is about.
+fn names_service(policy: &Value, service: &str) -> bool {
+    let spec = &policy["spec"];
+    let single = [&spec["targetRef"], &spec["targetReference"]];
+    let is_it = |target: &Value| {
+        let group = target["group"].as_str().unwrap_or_default();
+        target["kind"].as_str().unwrap_or("Service") == Kind::Service.as_str()
+            && ["", "core"].contains(&group)
+            && target["name"] == service
+    };
+    json::list(spec, "/targetRefs").iter().chain(single).any(is_it)
 }

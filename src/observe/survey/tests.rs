@@ -55,6 +55,7 @@ fn shop() -> Survey {
             json!({"metadata": {"name": "outside"}, "spec": {"externalName": "example.com"}}),
         ],
         routes: vec![route("front", "web"), route("back", "api")],
+        policies: Vec::new(),
         rollouts: Vec::new(),
     }
 }
@@ -257,4 +258,33 @@ fn with_a_fault_there_is_still_what_is_there() {
     let mut told: Vec<_> = unfit.faults.iter().map(|(problem, _)| problem.as_str()).collect();
     told.sort_unstable();
     assert_eq!(told, ["ServiceMissing", "ServiceNotHeld"]);
+}
+
+#[test]
+fn a_policy_that_names_the_service_must_name_the_canary_s_too() {
+    let policy = |name: &str, target: Value| {
+        json!({
+            "kind": "BackendTLSPolicy", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"targetRefs": [target]},
+        })
+    };
+    let of = |name: &str| json!({"group": "", "kind": "Service", "name": name});
+    let mut shop = shop();
+    shop.policies = vec![policy("tls", of("web")), policy("other", of("api"))];
+    let words =
+        ["spec.canaryService", "BackendTLSPolicy tls", "web alone", "a Service of your own"];
+    only(&shop, json!({}), Problem::PolicyNotOnCanary, &words);
+    let by_pods = rollout(json!({"routes": []}));
+    assert!(find(&shop, &by_pods).is_ok(), "the canary has no Service of its own");
+    let observed = rollout(json!({"mode": "Observe"}));
+    assert!(find(&shop, &observed).is_ok(), "nothing is sent to a canary");
+    shop.policies.push(policy("canary", of("web-canary")));
+    assert!(find(&shop, &rollout(json!({}))).is_ok(), "it is named");
+    // Another kind says something else.
+    shop.policies[2]["kind"] = json!("HealthCheckPolicy");
+    shop.policies[2]["spec"] = json!({"targetRef": of("web-canary")});
+    only(&shop, json!({}), Problem::PolicyNotOnCanary, &["BackendTLSPolicy tls"]);
+    let gateway = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "web"});
+    shop.policies = vec![policy("tls", gateway)];
+    assert!(find(&shop, &rollout(json!({}))).is_ok(), "it is about a gateway");
 }

@@ -194,3 +194,18 @@ fn an_empty_selector_is_never_sent() {
 fn selector_of(deployment: &Value) -> Option<String> {
     selector(deployment)
 }
+
+#[test]
+fn a_restart_is_what_differs_in_nothing_but_its_mark() {
+    let stable = [set("web:1", "1", 3, 1)];
+    let marked = |image: &str, key: &str| {
+        let mut deployment = deployment(image);
+        deployment["spec"]["template"]["metadata"]["annotations"] = json!({key: "2026-05-02"});
+        work(&deployment, &stable, "web:1").restart
+    };
+    assert!(marked("web:1", "kubectl.kubernetes.io/restartedAt"));
+    assert!(marked("web:1", "cattle.io/timestamp"));
+    assert!(!marked("web:2", "kubectl.kubernetes.io/restartedAt"), "it is a new version too");
+    assert!(!marked("web:1", "reloader.stakater.com/last-reloaded-from"), "something changed");
+    assert!(!work(&deployment("web:1"), &stable, "web:1").restart, "nothing changed");
+}

@@ -8,6 +8,8 @@
 //! | `TidegateNeedsPerson` | critical | a revert that cannot be made | a person acted |
 //! | `TidegatePaused` | warning | no verdict in time | somebody goes on |
 //! | `TidegateGateBypassed` | critical | a template rolled out unjudged | 15 min later |
+//! | `TidegateEngineBlocked` | warning | the condition `EngineBlocked` | its end |
+//! | `TidegateStableConfigGone` | warning | the condition `StableConfigGone` | its end |
 //! | `TidegatePromoted` | info | the end of a trial | 5 min later |
 //!
 //! An alert that ends within the `group_wait` of an Alertmanager is dropped there: hence the 15
@@ -16,8 +18,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
+use tidegate_api::ConditionType;
 use tidegate_engine::effect::RevertOutcome;
 use tidegate_engine::state::{Cause, Ended, Outcome, PausedBy, Stage, State, Trial};
+
+use crate::kubernetes::json;
 
 /// An abort is told for at least this long.
 const ABORT: TimeDelta = TimeDelta::minutes(15);
@@ -54,12 +60,46 @@ pub struct Alert {
     pub to: Option<DateTime<Utc>>,
 }
 
-/// The alerts that fire now, each once. `bypassed`: since when a revision serves that nobody
-/// judged.
+/// Conditions that people are told about for as long as they hold, and the alerts that do so.
+const WARNINGS: [(ConditionType, &str); 2] = [
+    (ConditionType::EngineBlocked, "TidegateEngineBlocked"),
+    (ConditionType::StableConfigGone, "TidegateStableConfigGone"),
+];
+
+/// What the recorded conditions say beside the state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Since when a revision serves that nobody judged.
+    bypassed: Option<DateTime<Utc>>,
+    /// The alert, since when, and what it says.
+    warnings: Vec<(&'static str, DateTime<Utc>, String)>,
+}
+
+impl Standing {
+    /// Of a recorded status.
+    pub fn of(status: &Value) -> Self {
+        let holds = |kind: ConditionType| {
+            let mut all = json::list(status, "/conditions").iter();
+            let found = all.find(|found| found["type"] == kind.as_str())?;
+            let since = json::text(found, "/lastTransitionTime")?.parse().ok()?;
+            (found["status"] == "True").then_some((since, found))
+        };
+        let warnings = WARNINGS.into_iter().filter_map(|(kind, alert)| {
+            let (since, found) = holds(kind)?;
+            Some((alert, since, found["message"].as_str().unwrap_or_default().to_owned()))
+        });
+        Self {
+            bypassed: holds(ConditionType::GateBypassed).map(|(since, _)| since),
+            warnings: warnings.collect(),
+        }
+    }
+}
+
+/// The alerts that fire now, each once.
 pub fn alerts(
     subject: &Subject,
     state: &State,
-    bypassed: Option<DateTime<Utc>>,
+    standing: &Standing,
     now: DateTime<Utc>,
 ) -> Vec<Alert> {
     let mut found = Found { subject, now, alerts: Vec::new() };
@@ -70,7 +110,10 @@ pub fn alerts(
     if let Some(ended) = &state.last {
         found.at_rest(ended);
     }
-    if let Some(since) = bypassed {
+    for (alert, since, message) in &standing.warnings {
+        found.fires(alert, "warning", *since, None, vec![("summary", message.clone())]);
+    }
+    if let Some(since) = standing.bypassed {
         let words = vec![("summary", "a template rolled out past the gate".to_owned())];
         found.until("TidegateGateBypassed", "critical", since, ABORT, words);
     }
@@ -256,7 +299,7 @@ mod tests {
             rollout: "web".to_owned(),
             labels: BTreeMap::from([("alertname".to_owned(), "mine".to_owned())]),
         };
-        let alerts = alerts(&subject, state, None, START + after);
+        let alerts = alerts(&subject, state, &Standing::default(), START + after);
         assert!(alerts.iter().all(|alert| alert.labels["cluster"] == "blue"));
         alerts.iter().map(|alert| alert.labels["alertname"].clone()).collect()
     }
@@ -325,6 +368,29 @@ mod tests {
         assert_eq!(names(&waiting, TimeDelta::minutes(14)), ["TidegateAborted"]);
         let late = names(&waiting, TimeDelta::minutes(15));
         assert_eq!(late, ["TidegateAborted", "TidegateRevertSlow"]);
+    }
+
+    #[test]
+    fn a_condition_that_warns_fires_for_as_long_as_it_holds() {
+        let status = |holds: &str| {
+            let conditions = ["EngineBlocked", "StableConfigGone", "Ready"].map(|kind| {
+                serde_json::json!({"type": kind, "status": holds, "message": "look here",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"})
+            });
+            Standing::of(&serde_json::json!({"conditions": conditions}))
+        };
+        let fire = |holds: &str| {
+            let (subject, state) = (Subject::default(), State::default());
+            let alerts = alerts(&subject, &state, &status(holds), START + TimeDelta::days(30_000));
+            let name = |alert: Alert| {
+                assert_eq!(alert.labels["severity"], "warning");
+                assert_eq!(alert.annotations["summary"], "look here");
+                alert.labels["alertname"].clone()
+            };
+            alerts.into_iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(fire("True"), ["TidegateEngineBlocked", "TidegateStableConfigGone"]);
+        assert!(fire("False").is_empty());
     }
 
     #[test]

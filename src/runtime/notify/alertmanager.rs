@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tidegate_engine::state::State;
 use tokio::sync::{Notify, watch};
 
-use super::alert::{Alert, Subject, alerts};
+use super::alert::{Alert, Standing, Subject, alerts};
 use crate::runtime::lease::Leading;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::{Key, said};
@@ -38,7 +38,7 @@ pub enum BadAlertmanager {
 struct Basis {
     subject: Subject,
     state: State,
-    bypassed: Option<DateTime<Utc>>,
+    standing: Standing,
 }
 
 type Labels = BTreeMap<String, String>;
@@ -74,14 +74,14 @@ impl Alertmanagers {
         key: &Key,
         subject: Subject,
         state: &State,
-        bypassed: Option<DateTime<Utc>>,
+        standing: Standing,
         now: DateTime<Utc>,
     ) {
         let firing = |basis: &Basis| -> BTreeSet<Labels> {
-            let alerts = alerts(&basis.subject, &basis.state, basis.bypassed, now);
+            let alerts = alerts(&basis.subject, &basis.state, &basis.standing, now);
             alerts.into_iter().map(|alert| alert.labels).collect()
         };
-        let new = Basis { subject, state: state.clone(), bypassed };
+        let new = Basis { subject, state: state.clone(), standing };
         let mut bases = lock(&self.bases);
         let before = bases.get(key).map(&firing).unwrap_or_default();
         let is_changed = before != firing(&new);
@@ -138,8 +138,8 @@ impl Alertmanagers {
 
     fn body(&self, now: DateTime<Utc>) -> Vec<Value> {
         let mut firing = BTreeMap::new();
-        for Basis { subject, state, bypassed } in lock(&self.bases).values() {
-            for alert in alerts(subject, state, *bypassed, now) {
+        for Basis { subject, state, standing } in lock(&self.bases).values() {
+            for alert in alerts(subject, state, standing, now) {
                 firing.insert(alert.labels.clone(), alert);
             }
         }
@@ -210,7 +210,7 @@ mod tests {
             outcome: Outcome::Promoted,
         };
         let state = State { last: Some(ended), ..State::default() };
-        all.tell(&key, Subject::default(), &state, None, start);
+        all.tell(&key, Subject::default(), &state, Standing::default(), start);
         // Somebody is told at once that there is something to post.
         tokio::time::timeout(DEADLINE, all.changed.notified()).await.unwrap();
         let first = all.body(start);

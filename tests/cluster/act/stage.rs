@@ -54,7 +54,7 @@ impl Stage {
     /// The same, claimed: from here on a gate may close.
     pub(super) async fn set_up(&self, version: &str) -> Result<Revision> {
         let revision = self.bring(version).await?;
-        act::claim(&self.cluster, &self.target).await?;
+        act::claim(&self.cluster, &self.target, None).await?;
         Ok(revision)
     }
 

@@ -1,21 +1,20 @@
 //! When trials may start and be promoted. Abort and revert never ask.
 
 use chrono::{DateTime, Datelike, NaiveTime, TimeDelta, Timelike, Utc, Weekday};
-use tidegate_api as api;
-
-use super::units;
 
 /// Times of the week, in UTC. None: any time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Windows(Vec<Window>);
 
+/// One time of the week. One that does not end after it begins never opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Window {
-    /// Empty: every day.
-    days: Vec<Weekday>,
-    /// Minutes after midnight.
-    from: u16,
-    to: u16,
+pub struct Window {
+    /// The days it opens on. Empty: every day.
+    pub days: Vec<Weekday>,
+    /// When it opens, in minutes after midnight.
+    pub from: u16,
+    /// When it closes, in minutes after midnight.
+    pub to: u16,
 }
 
 impl Window {
@@ -25,14 +24,9 @@ impl Window {
 }
 
 impl Windows {
-    /// Windows whose times the rules have checked; one without times never opens.
-    pub(crate) fn new(windows: &[api::Window]) -> Self {
-        let windows = windows.iter().map(|window| Window {
-            days: window.days.iter().map(|day| weekday(*day)).collect(),
-            from: units::minute_of_day(window.from.as_str()).unwrap_or(0),
-            to: units::minute_of_day(window.to.as_str()).unwrap_or(0),
-        });
-        Self(windows.collect())
+    /// Open in each of these; none: always.
+    pub fn new(windows: Vec<Window>) -> Self {
+        Self(windows)
     }
 
     /// Whether a trial may start or be promoted now.
@@ -64,18 +58,6 @@ impl Windows {
     }
 }
 
-const fn weekday(day: api::Weekday) -> Weekday {
-    match day {
-        api::Weekday::Mon => Weekday::Mon,
-        api::Weekday::Tue => Weekday::Tue,
-        api::Weekday::Wed => Weekday::Wed,
-        api::Weekday::Thu => Weekday::Thu,
-        api::Weekday::Fri => Weekday::Fri,
-        api::Weekday::Sat => Weekday::Sat,
-        api::Weekday::Sun => Weekday::Sun,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,8 +67,8 @@ mod tests {
     }
 
     fn weekdays() -> Windows {
-        let days = vec![api::Weekday::Mon, api::Weekday::Fri];
-        Windows::new(&[api::Window { days, from: "09:00".into(), to: "17:00".into() }])
+        let days = vec![Weekday::Mon, Weekday::Fri];
+        Windows::new(vec![Window { days, from: 9 * 60, to: 17 * 60 }])
     }
 
     #[test]
