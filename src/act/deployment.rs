@@ -1,6 +1,5 @@
 //! What is written to the Deployment: our label, stable's template, and that it rolls out.
 
-use serde_json::Value;
 use tidegate_api::{PHASE_LABEL, ROLLOUT_LABEL};
 use tidegate_engine::state::Revision;
 
