@@ -8,6 +8,7 @@
 
 mod act;
 mod argocd;
+mod around;
 mod floor;
 mod gate;
 mod gitops;
@@ -40,6 +41,7 @@ pub(crate) fn main() -> ExitCode {
     let mut all = smoke();
     all.extend(matrix());
     all.extend(hands::stories());
+    all.extend(around::stories());
     all.extend(input::stories());
     all.extend(alone().into_iter().map(Story::alone));
     all.extend(with_argocd().into_iter().map(Story::with_argocd));
