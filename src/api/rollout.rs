@@ -181,8 +181,8 @@ pub enum Promotion {
     /// The canary grows to full size beside stable, then the Deployment takes it over.
     #[default]
     HandOver,
-    /// The Deployment takes the canary over at the size of its `maxSurge` and rolls the rest:
-    /// for clusters without room for two full sets.
+    /// Refused, as it is not there yet: the Deployment takes the canary over at the size of its
+    /// `maxSurge` and rolls the rest, for clusters without room for two full sets.
     Surge,
 }
 

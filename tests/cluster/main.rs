@@ -11,6 +11,7 @@ mod argocd;
 mod causes;
 mod engines;
 mod faults;
+mod around;
 mod floor;
 mod gate;
 mod gateway;
@@ -47,6 +48,7 @@ pub(crate) fn main() -> ExitCode {
     let mut all = smoke();
     all.extend(matrix());
     all.extend(hands::stories());
+    all.extend(around::stories());
     all.extend(input::stories());
     all.extend(waves::stories());
     all.extend(faults::stories());

@@ -178,6 +178,8 @@ pub(crate) async fn everything_is_as_in_git(shop: &Shop, version: &str) -> Resul
         let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
         ensure!(image.as_str().is_some_and(|image| image.ends_with(version)), "{image}");
         ensure!(deployment["spec"]["paused"].as_bool() != Some(true), "it is paused");
+        let phase = &deployment["metadata"]["labels"]["tidegate.dev/phase"];
+        ensure!(phase.is_null(), "it still says {phase}");
         let service = shop.get("v1", "Service", "web").await?.context("no Service")?;
         let selector = serde_json::json!({"app": "web"});
         ensure!(service["spec"]["selector"] == selector, "{}", service["spec"]["selector"]);

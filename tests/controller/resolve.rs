@@ -129,7 +129,7 @@ fn what_nothing_acts_on_is_refused_and_not_left_out_in_silence() {
     assert_eq!(own.len(), 1, "{own:?}");
     assert!(own[0].contains("spec.promotion: found Surge, expected HandOver"), "{own:?}");
     let class = AROUND.replace("  onFailure: Hold", "  onFailure: Hold\n  promotion: Surge");
-    assert!(said("", &class)[0].contains("RolloutClass standard"), "{:?}", said("", &class));
+    assert!(said("", &class)[0].contains("spec.promotion: found Surge"), "{:?}", said("", &class));
     assert!(resolved(&objects("  promotion: HandOver", &class), true).is_ok());
 }
 
