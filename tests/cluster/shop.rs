@@ -20,6 +20,7 @@ use tidegate_testbed::{
     components::Program,
     gitops::{FluxOptions, Following, Repository},
     load::{Load, LoadOptions},
+    observer,
     world::{Daemon, World, apply, eventually, ports},
 };
 use tokio::sync::OnceCell;
@@ -90,6 +91,7 @@ impl Shop {
     ) -> Result<Self> {
         INSTALLED.get_or_try_init(|| install(world)).await?;
         let namespace = world.namespace(name).await?;
+        observer::watch(&world.kube(), &namespace);
         let repository = world.forge().repository(&namespace).await?;
         admin_objects(world, &namespace, &repository).await?;
         let files: Vec<_> = first_files(&namespace)

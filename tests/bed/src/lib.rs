@@ -10,6 +10,7 @@
 //! | [`app`] | the test application |
 //! | [`load`] | requests at a constant rate, each of them recorded |
 //! | [`fault`] | a numbering proxy that can fail in every way a network can |
+//! | [`observer`] | an independent witness of what must hold at every revision |
 //! | [`receiver`] | what Alertmanager sends to people, counted |
 
 #![expect(
@@ -25,6 +26,7 @@ pub mod fault;
 pub mod gitops;
 pub mod kubelet;
 pub mod load;
+pub mod observer;
 pub mod receiver;
 pub mod sandbox;
 pub mod world;
