@@ -18,6 +18,7 @@ use kube::{
 use serde_json::Value;
 use tidegate_testbed::{
     components::Program,
+    fault::{FaultProxy, Upstream},
     gitops::{FluxOptions, Following, Repository},
     load::{Load, LoadOptions},
     world::{Daemon, World, apply, eventually, ports},
@@ -196,6 +197,12 @@ impl Shop {
         let ours = [("namespace", self.namespace.as_str()), ("alertname", alert)];
         told.iter().filter(|notification| notification.fires(&ours)).count()
     }
+}
+
+/// In front of the API server, for a controller alone: it numbers and keeps what is written.
+pub(crate) async fn proxy(world: &World) -> Result<FaultProxy> {
+    let admin = world.admin();
+    FaultProxy::start(Upstream::kubernetes(&admin.server, admin.ca_pem.as_bytes())).await
 }
 
 async fn kubectl(world: &World, arguments: &[&str]) -> Result<String> {

@@ -188,12 +188,9 @@ fn ended(at: Time) -> impl Strategy<Value = Ended> {
         (cause(), of(outcome())).prop_map(|(cause, revert)| Outcome::Aborted { cause, revert }),
         of(text()).prop_map(|would_abort| Outcome::Watched { would_abort }),
     ];
-    (trial_id(), revision(), at, outcome).prop_map(|(trial, canary, at, outcome)| Ended {
-        trial,
-        canary,
-        at,
-        outcome,
-    })
+    (trial_id(), revision(), origin(), at, outcome).prop_map(
+        |(trial, canary, origin, at, outcome)| Ended { trial, canary, origin, at, outcome },
+    )
 }
 
 fn notice(at: Time) -> impl Strategy<Value = Notice> {
@@ -282,10 +279,11 @@ fn traffic() -> impl Strategy<Value = TrafficView> {
         Just(Pinned::NoService),
         revision().prop_map(Pinned::To),
     ];
-    (of(route), pinned, any::<bool>()).prop_map(|(route, pinned, held)| TrafficView {
+    (of(route), pinned, any::<[bool; 2]>()).prop_map(|(route, pinned, [held, freed])| TrafficView {
         route,
         pinned,
         held,
+        freed,
     })
 }
 

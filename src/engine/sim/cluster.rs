@@ -83,6 +83,8 @@ pub struct Cluster {
     pub pinned: Pinned,
     /// Our hold is on.
     pub held: bool,
+    /// A person has set the Services free: they select all pods, whatever they are asked for.
+    pub freed: bool,
     /// The Deployment controller is there.
     pub controller: bool,
     /// The forge answers.
@@ -124,6 +126,7 @@ impl Cluster {
             gateway: true,
             pinned: Pinned::All,
             held: false,
+            freed: false,
             controller: true,
             forge: Ok(()),
             revert: None,
@@ -232,6 +235,7 @@ impl Cluster {
         match effect {
             Effect::Settle { keep } => self.sets.retain(|revision, _| revision == keep),
             Effect::Hold => self.held = true,
+            Effect::Pin { .. } if self.freed => {}
             Effect::Pin { revision } => self.pinned = Pinned::To(revision.clone()),
             Effect::Unpin => self.pinned = Pinned::All,
             Effect::Raise { revision, replicas } => self.raise(revision, *replicas),
@@ -322,6 +326,7 @@ impl Cluster {
                 route: (self.written == self.accepted).then_some(self.written),
                 pinned: self.pinned.clone(),
                 held: self.held,
+                freed: self.freed,
             },
             verdict,
             ask: self.ask.clone(),

@@ -110,7 +110,7 @@ pub struct Trial {
     pub origin: Origin,
     /// When it started.
     pub started: DateTime<Utc>,
-    /// When its pods first were ready: evidence counts from here.
+    /// When its pods were ready for the first step: evidence counts from here.
     pub ready: Option<DateTime<Utc>>,
     /// When the way home was read back after an abort: requests drain from here.
     pub home: Option<DateTime<Utc>>,
@@ -126,7 +126,7 @@ pub struct Trial {
 }
 
 /// Where a template came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Origin {
     /// Commits after `good`, up to `bad`, brought it.
     Git {
@@ -141,6 +141,7 @@ pub enum Origin {
         writer: Option<String>,
     },
     /// Nobody could say which commit was deployed.
+    #[default]
     Unknown,
 }
 
@@ -152,6 +153,9 @@ pub struct Ended {
     pub trial: TrialId,
     /// Its revision.
     pub canary: Revision,
+    /// Where its template came from.
+    #[serde(default)]
+    pub origin: Origin,
     /// When.
     pub at: DateTime<Utc>,
     /// How.
