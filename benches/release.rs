@@ -26,13 +26,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use tidegate_testbed::{
     components::{self, Tier},
-    fault::{Exchange, FaultProxy, Upstream},
+    fault::Exchange,
     load::{Record, Request},
     sandbox::{self, Next, Sandbox},
     world::{World, WorldOptions},
 };
 
-use shop::Shop;
+use shop::{Shop, proxy};
 
 /// The bars: what is promised.
 const MOST_BAD_MEDIAN: f64 = 20.0;
@@ -265,12 +265,6 @@ async fn outcome(
         }
         tokio::time::sleep(POLL).await;
     }
-}
-
-/// In front of the API server, for the controller alone.
-async fn proxy(world: &World) -> Result<FaultProxy> {
-    let admin = world.admin();
-    FaultProxy::start(Upstream::kubernetes(&admin.server, admin.ca_pem.as_bytes())).await
 }
 
 /// What should not have failed, and when: each reason once.

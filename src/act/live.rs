@@ -46,11 +46,7 @@ impl Live {
 
     /// A person has freed it, or it is on its way out: it is left alone.
     pub(super) fn is_left_alone(&self) -> bool {
-        if let Some(why) = json::break_glass(&self.object) {
-            tracing::warn!(object = %self.at, why, "left alone: break-glass");
-            return true;
-        }
-        json::is_deleted(&self.object)
+        json::break_glass(&self.object).is_some() || json::is_deleted(&self.object)
     }
 
     pub(super) fn version(&self) -> &str {

@@ -1,12 +1,20 @@
 //! The canary's set, with so many pods, and the Service that selects them alone.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tidegate_engine::state::{Revision, TrialId};
+use tokio::time::Instant;
 
 use super::error::ActError;
 use super::live::{self, Live};
 use super::{canary, pin};
 use crate::kubernetes::{Cluster, Kind, Propagation, Target, json, names, patch, sets};
+
+/// A controller that has not looked at a new set after this is not waited for.
+const SILENT: Duration = Duration::from_secs(1);
+/// How often is looked whether it has.
+const ASKED_EVERY: Duration = Duration::from_millis(20);
 
 /// The canary's set exists with this many pods. The Service is there before: a route must never
 /// name one that is not.
@@ -127,10 +135,21 @@ async fn set(
         }
     };
     if live.revision().as_ref() == Some(revision) {
-        return Ok(live);
+        return if is_new { observed(cluster, target, live).await } else { Ok(live) };
     }
     if is_new {
         cluster.delete(&live.at, live.uid(), None, Propagation::Background).await?;
     }
     Err(ActError::TemplateMutated { object: Box::new(live.at) })
+}
+
+/// A new set once its controller has noted that it looked at it: it does so within milliseconds,
+/// and a write that was decided before is refused.
+async fn observed(cluster: &Cluster, target: &Target, mut live: Live) -> Result<Live, ActError> {
+    let until = Instant::now() + SILENT;
+    while !json::is_observed(&live.object) && Instant::now() < until {
+        tokio::time::sleep(ASKED_EVERY).await;
+        live = Live::need(cluster, target, Kind::ReplicaSet, &live.at.name).await?;
+    }
+    Ok(live)
 }

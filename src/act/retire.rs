@@ -58,7 +58,8 @@ pub(super) async fn clear_leftovers(cluster: &Cluster, target: &Target) -> Resul
         let is_in_use = set
             .is_some_and(|set| json::is_controlled_by(&set.object, Kind::ControllerRevision, uid));
         if !is_in_use {
-            remove_made_for(cluster, target, &owner.at.name).await?;
+            // The canary's Service goes with its owner; nothing sends requests to it any more.
+            remove(cluster, &owner).await?;
         }
     }
     Ok(())

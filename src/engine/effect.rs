@@ -136,6 +136,22 @@ pub enum RevertOutcome {
     },
 }
 
+impl RevertOutcome {
+    /// The revision of the branch that renders stable again, if there is one.
+    pub const fn restores(&self) -> Option<&GitRevision> {
+        match self {
+            Self::Pushed { commit: at } | Self::AlreadyReverted { tip: at } => Some(at),
+            Self::PullRequest { .. }
+            | Self::Conflict { .. }
+            | Self::CulpritUnknown
+            | Self::NoBaseline
+            | Self::NotOnBranch
+            | Self::Refused { .. }
+            | Self::Retry { .. } => None,
+        }
+    }
+}
+
 /// One thing told to people (event, alert). Delivered at least once, told apart by `id`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {

@@ -193,6 +193,8 @@ pub struct TrafficView {
     pub pinned: Pinned,
     /// Services or routes carry our hold.
     pub held: bool,
+    /// A person has set a Service free, and it selects all pods: it stays so, pinned or not.
+    pub freed: bool,
 }
 
 /// What every route says.

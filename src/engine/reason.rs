@@ -102,6 +102,12 @@ reasons! {
     BadConfiguration,
     /// The API server refuses what the trial needs. Nothing is reverted.
     PermissionDenied,
+    /// The API server refuses what the controller asks for: the message names verb and resource.
+    /// Either `deploy/` is older than the controller, or a quota or a policy says no.
+    Forbidden,
+    /// Something in the cluster changes pod templates on their way in: what would be tested is not
+    /// what the Deployment would run. The message names the object. Tried again each 30 s.
+    TemplateMutated,
     /// The cluster, not the release, keeps the trial from going on. Nothing is reverted.
     EnvironmentUnhealthy,
     /// No verdict in time and the plan says abort. Nothing is reverted.

@@ -3,13 +3,17 @@
 
 use std::collections::HashSet;
 
+use chrono::{DateTime, Utc};
 use gix::bstr::ByteSlice;
 use gix::{ObjectId, Repository};
 use tidegate_engine::state::GitRevision;
 
 use crate::git::error::GitError;
-use crate::git::message::{Culprit, has_trial};
+use crate::git::message::{Culprit, has_trial, is_of_a_trial};
 use crate::git::paths::{Paths, entries, tree_of};
+
+/// Commits that are looked at for reverts of the last hour: more than people make in one.
+const NEWEST: usize = 2000;
 
 /// How the two revisions of an order lie on a branch.
 #[derive(Debug)]
@@ -97,6 +101,26 @@ pub(crate) fn with_trial(
         }
     }
     Ok(None)
+}
+
+/// How many of the newest commits carry a trial's trailer and were made since then, as far as the
+/// history is at hand.
+pub(crate) fn reverts_since(
+    repo: &Repository,
+    tip: ObjectId,
+    since: DateTime<Utc>,
+) -> Result<usize, GitError> {
+    let read = || GitError::objects("walk the history");
+    let walk = repo.rev_walk([tip]).all().map_err(read())?;
+    let mut found = 0;
+    for info in walk.take(NEWEST) {
+        let commit = info.map_err(read())?.object().map_err(read())?;
+        let is_new = commit.time().map_err(read())?.seconds >= since.timestamp();
+        if is_new && is_of_a_trial(commit.message_raw().map_err(read())?) {
+            found += 1;
+        }
+    }
+    Ok(found)
 }
 
 /// Commits after `good`, up to `bad`, that touched one of the paths, newest first. Along first

@@ -120,10 +120,18 @@ fn what(culprits: &[Culprit]) -> String {
 /// Whether a commit's message carries this trial's trailer: a line that begins with it, wherever
 /// it is in the message, so that a squash of several commits keeps it.
 pub fn has_trial(message: &[u8], trial: &str) -> bool {
-    message.lines().any(|line| {
-        line.strip_prefix(TRIAL.as_bytes())
-            .and_then(|rest| rest.strip_prefix(b":"))
-            .is_some_and(|value| value.trim() == trial.as_bytes())
+    trials(message).any(|found| found == trial.as_bytes())
+}
+
+/// Whether a commit's message carries any trial's trailer.
+pub(crate) fn is_of_a_trial(message: &[u8]) -> bool {
+    trials(message).next().is_some()
+}
+
+fn trials(message: &[u8]) -> impl Iterator<Item = &[u8]> {
+    message.lines().filter_map(|line| {
+        let rest = line.strip_prefix(TRIAL.as_bytes())?;
+        Some(rest.strip_prefix(b":")?.trim())
     })
 }
 

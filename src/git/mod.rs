@@ -37,7 +37,7 @@ pub use error::{GitError, HttpFailure};
 pub use message::Author;
 pub use mirror::{Mirror, Tip};
 pub use paths::{PathError, Paths};
-pub use remote::{Limits, Remote};
+pub use remote::{AtMost, Limits, Remote};
 pub use revert::{Proposal, Proposed, propose, revert};
 pub use snapshot::{Skipped, SkippedKind, Snapshot};
 pub use url::{Credentials, RemoteUrl, UrlError};

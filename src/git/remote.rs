@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use gix::protocol::transport::Protocol;
 use gix::protocol::transport::client::blocking_io::http::Transport;
 
@@ -40,6 +41,16 @@ impl Default for Limits {
     }
 }
 
+/// How many reverts a branch takes, counted from its own history: by whoever wrote them, and across
+/// restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtMost {
+    /// So many.
+    pub reverts: u32,
+    /// Since this instant.
+    pub since: DateTime<Utc>,
+}
+
 /// A repository somewhere. Cheap to clone; clones share one connection pool.
 #[derive(Clone, Debug)]
 pub struct Remote {
@@ -47,6 +58,7 @@ pub struct Remote {
     cache: PathBuf,
     credentials: Option<Credentials>,
     limits: Limits,
+    at_most: Option<AtMost>,
     client: Arc<OnceLock<reqwest::blocking::Client>>,
 }
 
@@ -59,6 +71,7 @@ impl Remote {
             cache: cache.into(),
             credentials: None,
             limits: Limits::default(),
+            at_most: None,
             client: Arc::default(),
         }
     }
@@ -79,6 +92,18 @@ impl Remote {
         self.limits = limits;
         self.client = Arc::default();
         self
+    }
+
+    /// The same, taking so many reverts and no more.
+    #[must_use = "the limit is that of the returned remote"]
+    pub fn taking(mut self, at_most: AtMost) -> Self {
+        self.at_most = Some(at_most);
+        self
+    }
+
+    /// How many reverts it takes; `None`: any number.
+    pub(crate) fn at_most(&self) -> Option<AtMost> {
+        self.at_most
     }
 
     /// One branch of it. Nothing is read yet.

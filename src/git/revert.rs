@@ -20,14 +20,14 @@ use tidegate_engine::effect::{RevertOrder, RevertOutcome};
 use tidegate_engine::state::GitRevision;
 
 use crate::git::error::GitError;
-use crate::git::history::{Placement, culprits, is_root, place, with_trial};
+use crate::git::history::{Placement, culprits, is_root, place, reverts_since, with_trial};
 use crate::git::local;
 use crate::git::merge::{Merged, revert_paths};
 use crate::git::message::{Author, clean_line, compose, is_trial_id};
 use crate::git::mirror::{Depth, Mirror};
 use crate::git::paths::{Paths, entries, tree_of};
 use crate::git::push::{Move, Objects, Pushed, push};
-use crate::git::remote::Remote;
+use crate::git::remote::{AtMost, Remote};
 
 /// Pushes in one call; the engine asks again after a `Retry`.
 const ATTEMPTS: u32 = 5;
@@ -240,7 +240,22 @@ impl<'a> Job<'a> {
         if let Some(outcome) = self.nothing_to_do(&repo, tip)? {
             return Ok(Prepared::Settled(outcome));
         }
+        if let Some(message) = self.is_full(&repo, tip)? {
+            return Ok(Prepared::Settled(RevertOutcome::Retry { message }));
+        }
         self.make(repo, tip)
+    }
+
+    /// Why nothing more may be written now.
+    fn is_full(&self, repo: &Repository, tip: ObjectId) -> Result<Option<String>, GitError> {
+        let Some(AtMost { reverts, since }) = self.mirror.remote().at_most() else {
+            return Ok(None);
+        };
+        let found = reverts_since(repo, tip, since)?;
+        let is_full = u32::try_from(found).map_or(true, |found| found >= reverts);
+        let text =
+            || format!("{found} reverts were written within an hour, the limit is {reverts}");
+        Ok(is_full.then(text))
     }
 
     fn nothing_to_do(

@@ -110,6 +110,11 @@ impl ClusterError {
         matches!(self, Self::Conflict { .. })
     }
 
+    /// The server refuses, and will again.
+    pub const fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Forbidden { .. })
+    }
+
     /// The object is not there.
     pub const fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })

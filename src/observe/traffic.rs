@@ -6,7 +6,7 @@ use tidegate_engine::observed::{Pinned, RouteView, TrafficView};
 use tidegate_engine::state::{Promotion, Stage, State};
 
 use super::workload::Sets;
-use crate::kubernetes::{POD_TEMPLATE_HASH, Pair, RouteShare, Target, is_accepted};
+use crate::kubernetes::{POD_TEMPLATE_HASH, Pair, RouteShare, Target, is_accepted, json};
 
 /// What Services and routes say. `others` are held like them and pinned to nothing of stable's.
 pub(super) fn view(
@@ -20,6 +20,7 @@ pub(super) fn view(
     TrafficView {
         route: route(target, routes),
         pinned: pinned(services, sets),
+        freed: services.iter().any(is_freed),
         // On the way forward a hold that stopped half way is asked for again; on the way home one
         // that is left on any object is still to be released.
         held: held > 0 && (held == all.count() || !goes_forward(state)),
@@ -51,15 +52,27 @@ fn goes_forward(state: &State) -> bool {
 /// Whose pods the Services select. One that selects pods of no set serves nobody: that is no place
 /// to leave it, so it counts as a disagreement.
 fn pinned(services: &[Value], sets: &Sets<'_>) -> Pinned {
-    let mut all = services.iter().map(|service| {
-        let selector = service.get("spec").and_then(|spec| spec.get("selector"));
-        match selector.and_then(|selector| selector.get(POD_TEMPLATE_HASH)?.as_str()) {
-            None => Pinned::All,
-            Some(hash) => sets.labelled(hash).map_or(Pinned::Mixed, Pinned::To),
-        }
+    // One that is free cannot be brought to agree with the others.
+    let (free, ours): (Vec<_>, Vec<_>) = services.iter().partition(|service| is_freed(service));
+    if ours.is_empty() && !free.is_empty() {
+        return Pinned::All;
+    }
+    let mut all = ours.into_iter().map(|service| match hash_of(service) {
+        None => Pinned::All,
+        Some(hash) => sets.labelled(hash).map_or(Pinned::Mixed, Pinned::To),
     });
     let Some(first) = all.next() else { return Pinned::NoService };
     if all.all(|other| other == first) { first } else { Pinned::Mixed }
+}
+
+/// The hash whose pods alone a Service selects.
+fn hash_of(service: &Value) -> Option<&str> {
+    service.get("spec")?.get("selector")?.get(POD_TEMPLATE_HASH)?.as_str()
+}
+
+/// A person has set it free, and it is as in Git: it selects all pods of the workload.
+fn is_freed(service: &Value) -> bool {
+    json::break_glass(service).is_some() && hash_of(service).is_none()
 }
 
 /// What every route says, if its gateways have taken it.

@@ -239,13 +239,19 @@ where
     K: Send + 'static,
     S: Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
 {
+    let mut was_unknown = false;
     events.default_backoff().filter_map(move |event| {
+        let is_unknown = event.as_ref().is_err_and(is_unknown);
+        // It is asked for again and again: an engine may be installed at any time.
+        let is_news = is_unknown && !was_unknown;
+        // A watch says that it begins before it knows whether it can.
+        was_unknown = is_unknown || was_unknown && matches!(event, Ok(Event::Init));
         let event = match event {
             Ok(event) => Some(event),
             Err(error) => {
-                if is_unknown(&error) {
+                if is_news {
                     tracing::debug!(%kind, "the server does not know the kind");
-                } else {
+                } else if !is_unknown {
                     tracing::warn!(%kind, %error, "a watch broke and begins again");
                 }
                 None

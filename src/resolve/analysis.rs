@@ -52,16 +52,14 @@ impl<'a> Resolver<'a> {
 
     fn check_source(&mut self, name: &str, is_needed: bool) {
         let Some(sources) = self.references.sources.filter(|_| is_needed) else { return };
-        let Some(source) = sources.iter().find(|source| source.name_any() == name) else {
-            let known: Vec<_> = sources.iter().map(ResourceExt::name_any).collect();
-            return self.missing("spec.analysis.source", name, "MetricSource", &known);
-        };
         let namespace = self.key.namespace.as_deref().unwrap_or_default();
-        let allowed = &source.spec.allowed_namespaces;
-        if !allowed.iter().any(|allowed| allowed == "*" || allowed == namespace) {
-            let expected = format!("a MetricSource that allows the namespace {namespace}");
-            let at = FieldPath::of("spec.analysis.source");
-            self.faults.push(Fault::new(&at, quoted(name), expected));
+        let is_open = |source: &api::MetricSource| {
+            let mut allowed = source.spec.allowed_namespaces.iter();
+            source.name_any() == name
+                && allowed.any(|allowed| allowed == "*" || allowed == namespace)
+        };
+        if !sources.iter().any(is_open) {
+            self.closed("spec.analysis.source", name, "MetricSource");
         }
     }
 

@@ -260,12 +260,15 @@ impl Resolver<'_> {
         let Some(git) = &self.rollout.spec.git else { return Ok(None) };
         let repositories = self.references.repositories;
         let name = git.repository.as_str();
-        let Some(repository) = repositories.iter().find(|found| found.name_any() == name) else {
-            let known: Vec<_> = repositories.iter().map(ResourceExt::name_any).collect();
-            self.missing("spec.git.repository", name, "ConfigRepository", &known);
+        let namespace = self.key.namespace.clone().unwrap_or_default();
+        let is_open = |found: &&api::ConfigRepository| {
+            let allowed = found.spec.allow.iter().flat_map(|allow| &allow.namespaces);
+            found.name_any() == name && allowed.clone().any(|allowed| allowed.as_str() == namespace)
+        };
+        let Some(repository) = repositories.iter().find(is_open) else {
+            self.closed("spec.git.repository", name, "ConfigRepository");
             return Err(Told);
         };
-        let namespace = self.key.namespace.clone().unwrap_or_default();
         for (index, path) in git.paths.iter().enumerate() {
             if !is_allowed(&repository.spec.allow, &namespace, path.as_str()) {
                 let expected =
@@ -284,6 +287,14 @@ impl Resolver<'_> {
                 api::GitWrite::PushThenPullRequest => GitWrite::PushThenPullRequest,
             },
         }))
+    }
+
+    /// A name that nobody has, or that is not for this namespace: which of both, and what else there
+    /// is, is not for everybody to know.
+    pub(super) fn closed(&mut self, field: &str, name: &str, kind: &str) {
+        let namespace = self.key.namespace.as_deref().unwrap_or("of the Rollout");
+        let expected = format!("a {kind} that is there and allows the namespace {namespace}");
+        self.faults.push(Fault::new(&FieldPath::of(field), quoted(name), expected));
     }
 
     /// A name nobody has.

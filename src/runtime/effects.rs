@@ -29,15 +29,31 @@ impl Turns {
                 Effect::Revert(order) => self.revert(key, followed, order).await,
                 Effect::Announce(notice) => self.announce(key, live, notice).await,
                 _ if done.is_err() => {}
-                effect => {
-                    let trial = Self::trial_of(next);
-                    let acted = act::act(&self.cluster, &followed.target, effect, trial).await;
-                    tracing::debug!(rollout = %key, ?effect, ok = acted.is_ok(), "acted");
-                    done = acted.map_err(|source| failed(name(effect), source));
-                }
+                effect => done = self.change(key, followed, effect, next).await,
             }
         }
         done
+    }
+
+    /// An effect on the cluster. One that was refused a moment ago is refused still: to try it at
+    /// every change would be a change each time.
+    async fn change(
+        &self,
+        key: &Key,
+        followed: &Followed,
+        effect: &Effect,
+        next: &State,
+    ) -> Result<(), TurnError> {
+        if let Some(object) = self.refused(key, effect) {
+            return Err(failed(name(effect), ActError::TemplateMutated { object }));
+        }
+        let trial = Self::trial_of(next);
+        let acted = act::act(&self.cluster, &followed.target, effect, trial).await;
+        tracing::debug!(rollout = %key, ?effect, ok = acted.is_ok(), "acted");
+        if let Err(ActError::TemplateMutated { object }) = &acted {
+            self.refuse(key, effect, object);
+        }
+        acted.map_err(|source| failed(name(effect), source))
     }
 
     /// Starts the revert; its answer is seen by a later turn.

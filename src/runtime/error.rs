@@ -1,5 +1,7 @@
 //! What can stop a turn, by the part of it that was stopped.
 
+use tidegate_engine::reason::Reason;
+
 use crate::act::ActError;
 use crate::kubernetes::ClusterError;
 use crate::observe::ObserveError;
@@ -83,6 +85,40 @@ impl TurnError {
             Why::Act { source, .. } => source.is_conflict(),
             Why::Observe(_) | Why::NotLeading => false,
         }
+    }
+
+    /// The documented reason, where asking again does not help.
+    pub(super) const fn reason(&self) -> Option<Reason> {
+        match &self.why {
+            Why::Cluster(error)
+            | Why::Observe(ObserveError::Cluster(error))
+            | Why::Act { source: ActError::Cluster(error), .. } => {
+                if error.is_forbidden() {
+                    Some(Reason::Forbidden)
+                } else {
+                    None
+                }
+            }
+            Why::Act { source: ActError::TemplateMutated { .. }, .. } => {
+                Some(Reason::TemplateMutated)
+            }
+            Why::Act { .. } | Why::Observe(_) | Why::NotLeading => None,
+        }
+    }
+
+    /// It is told and known, and need not be said at each turn.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.reason() == Some(Reason::TemplateMutated)
+    }
+
+    /// A condition that is on its way.
+    pub(super) const fn is_passing(&self) -> bool {
+        matches!(&self.why, Why::Act { source: ActError::NotYet { .. }, .. })
+    }
+
+    /// The canary does not get its pods.
+    pub(super) fn is_about_pods(&self) -> bool {
+        matches!(&self.why, Why::Act { effect, .. } if effect == "Raise")
     }
 
     /// For counters: one word.

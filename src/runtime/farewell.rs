@@ -215,6 +215,7 @@ mod tests {
                 route: Weight::new(20).map(RouteView::Split),
                 pinned: Pinned::To(revision("astable")),
                 held: true,
+                freed: false,
             },
             verdict: Verdict::NeedMoreData { eta: None, metric: String::new() },
             ask: None,
@@ -322,14 +323,15 @@ mod tests {
     #[test]
     fn by_pods_the_canary_loses_its_share_before_it_goes() {
         let mut seen = in_trial();
-        seen.traffic = TrafficView { route: None, pinned: Pinned::All, held: false };
+        seen.traffic = TrafficView { route: None, pinned: Pinned::All, held: false, freed: false };
         let mut state = state(Some(Stage::Baking { step: 0, since: START }));
         let first = farewell(&seen, &state, false, START);
         let stable = revision("astable");
         let pin = Effect::Pin { revision: stable.clone() };
         assert!(first.effects.contains(&Effect::Hold) && first.effects.contains(&pin));
         assert!(!first.effects.contains(&Effect::Release));
-        seen.traffic = TrafficView { route: None, pinned: Pinned::To(stable), held: true };
+        seen.traffic =
+            TrafficView { route: None, pinned: Pinned::To(stable), held: true, freed: false };
         state = farewell(&seen, &first.next, false, START).next;
         let later = farewell(&seen, &state, false, START + defaults::DRAIN);
         assert!(matches!(later.effects.last(), Some(Effect::Retire { .. })), "{later:?}");
@@ -361,8 +363,12 @@ mod tests {
     fn at_rest_and_in_mode_observe_there_is_nothing_to_do() {
         let mut seen = in_trial();
         seen.canary = Pods::default();
-        seen.traffic =
-            TrafficView { route: Some(RouteView::Home), pinned: Pinned::All, held: false };
+        seen.traffic = TrafficView {
+            route: Some(RouteView::Home),
+            pinned: Pinned::All,
+            held: false,
+            freed: false,
+        };
         seen.workload.as_mut().unwrap().paused = false;
         seen.workload.as_mut().unwrap().template = revision("astable");
         assert!(farewell(&seen, &state(None), true, START).done);

@@ -14,6 +14,7 @@ use super::Key;
 use super::effects::failed;
 use super::error::{Part, TurnError};
 use super::farewell::{Farewell, farewell};
+use super::pace::Mood;
 use super::queue::Next;
 use super::reconcile::{Followed, has_finalizer, rollout_of};
 use super::status;
@@ -58,7 +59,7 @@ impl Turns {
         let has_routes = !followed.target.routes.is_empty();
         let Farewell { next, effects, done } = farewell(&seen, state, has_routes, now);
         let new = status::leaving(&live["status"], &next);
-        let live = self.write_status(key, live, &new).await?;
+        let live = self.write_status(key, live, &new, Mood::default()).await?;
         if effects.iter().any(|effect| matches!(effect, Effect::Restore { .. })) {
             let message = "the Rollout is deleted: stable's template is written back; what Git \
                            has comes again with the next sync, and then nobody judges it";

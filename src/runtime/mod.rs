@@ -20,6 +20,7 @@ mod measured;
 pub mod metrics;
 pub mod notify;
 mod orphans;
+mod pace;
 pub mod queue;
 mod reconcile;
 mod references;
@@ -32,6 +33,7 @@ mod signal;
 pub mod status;
 pub mod telemetry;
 mod trials;
+mod trouble;
 mod turns;
 
 pub use turns::{Parts, Turns};

@@ -18,8 +18,10 @@ use tokio::time::Instant;
 
 use super::Key;
 use super::error::{Part, TurnError, chain};
+use super::pace::Mood;
 use super::queue::Next;
 use super::status::{self, INVALID_SPEC, Told, UNREADABLE_STATE};
+use super::trouble::PATIENCE;
 use super::turns::{Measured, Turns};
 use crate::kubernetes::{Target, json as read};
 use crate::observe::{self, Problem, TargetFault};
@@ -46,14 +48,36 @@ impl Turns {
             Err(error) if error.is_conflict() => {
                 (Next::Again { urgent: self.is_urgent(key) }, "conflict")
             }
+            Err(error) if error.is_refusal() => {
+                (Next::After { wait: PATIENCE, urgent: self.is_urgent(key) }, "failed")
+            }
             Err(error) => {
                 self.metrics.error(error.part.as_str(), error.label());
                 tracing::warn!(rollout = %key, error = error.chain(), "a turn failed");
+                self.tell_refusal(key, &error).await;
                 (Next::Failed { urgent: self.is_urgent(key) }, "failed")
             }
         };
         self.metrics.turn(result, start.elapsed());
         next
+    }
+
+    /// A right that is missing before anything is decided is said in the status all the same. What
+    /// an effect lacks is said by the next turn.
+    async fn tell_refusal(&self, key: &Key, error: &TurnError) {
+        let (Some(reason), Part::Resolve | Part::Observe) = (error.reason(), error.part) else {
+            return;
+        };
+        let told = match self.live(key).await {
+            Ok(Some(live)) => {
+                self.stall(key, &live, reason.as_str(), &error.chain()).await.map(drop)
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = told {
+            tracing::debug!(rollout = %key, error = error.chain(), "the refusal is not told");
+        }
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Next, TurnError> {
@@ -79,7 +103,7 @@ impl Turns {
         let acted = self.act(key, &live, &followed, &decision).await;
         self.tell(key, &live, &followed, &state, &decision, &measured, now).await;
         acted?;
-        let stepped = decision.next != state;
+        let stepped = has_stepped(&state, &decision.next);
         Ok(next_look(&decision, stepped, measured.again, now))
     }
 
@@ -194,7 +218,10 @@ impl Turns {
         };
         let new = status::whole(&told, &live["status"], now);
         self.metrics.phase(key, decision.next.phase());
-        self.write_status(key, &live, &new).await
+        let at_rest = decision.next.trial.is_none();
+        let in_trouble = told.trouble.as_ref().is_some_and(|trouble| !trouble.is_passing);
+        let mood = Mood { at_rest, in_trouble };
+        self.write_status(key, &live, &new, mood).await
     }
 
     /// Effects in order; one that fails stops those that rest on it, and those are all but Git
@@ -211,7 +238,7 @@ impl Turns {
             Ok(()) => self.keep_claim(key, live, followed, &decision.next).await,
             failed => failed,
         };
-        self.set_trouble(key, done.as_ref().err().map(TurnError::chain));
+        self.set_trouble(key, done.as_ref().err());
         done
     }
 }
@@ -252,6 +279,12 @@ fn holds(next: &State, mode: Mode) -> bool {
 /// Traffic is on its way home.
 pub(super) fn is_urgent(state: &State) -> bool {
     matches!(state.trial.as_ref().map(|trial| &trial.stage), Some(Stage::Aborting { .. }))
+}
+
+/// That people were told is no step: it is written with the next one.
+fn has_stepped(state: &State, next: &State) -> bool {
+    let bare = |state: &State| State { outbox: Vec::new(), ..state.clone() };
+    bare(state) != bare(next)
 }
 
 /// After a step the world is looked at again soon: it may be there already, where the next one

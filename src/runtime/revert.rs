@@ -5,12 +5,13 @@
 //! follow. It is lost with the process, and then asked for again: that a revert happens exactly
 //! once is Git's promise (`crate::git`), not this memory's.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
 use secrecy::SecretString;
 use tidegate_api::{ConfigRepositorySpec, GitWrite};
 use tidegate_engine::effect::{RevertOrder, RevertOutcome};
@@ -21,13 +22,13 @@ use super::backoff::Backoff;
 use super::error::chain;
 use super::metrics::Metrics;
 use super::secrets::{SecretError, Secrets};
-use crate::git::{Author, Credentials, GitError, Remote, RemoteUrl, UrlError};
+use crate::git::{AtMost, Author, Credentials, GitError, Remote, RemoteUrl, UrlError};
 
 /// Between attempts at one order.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_mins(2));
 /// How many reverts a repository takes in an hour unless it says otherwise.
 const PER_HOUR: u32 = 10;
-const HOUR: Duration = Duration::from_hours(1);
+const HOUR: TimeDelta = TimeDelta::hours(1);
 /// The user that goes with a token where the Secret names none; forges look at the token alone.
 const TOKEN_USER: &str = "tidegate";
 
@@ -58,11 +59,10 @@ struct Entry {
     not_before: Option<Instant>,
 }
 
-/// One repository: one revert at a time, and so many in an hour.
+/// One repository: one revert at a time.
 #[derive(Debug, Default)]
 struct Repository {
     turn: tokio::sync::Mutex<()>,
-    pushed: Mutex<VecDeque<(Instant, TrialId)>>,
 }
 
 /// Why an order could not be carried out.
@@ -159,16 +159,8 @@ impl Inner {
             return RevertOutcome::Refused { message };
         }
         let _turn = place.turn.lock().await;
-        if let Some(message) = place.is_full(spec, &order.trial, Instant::now()) {
-            return RevertOutcome::Retry { message };
-        }
         match self.write(spec, order).await {
-            Ok(outcome) => {
-                if matches!(outcome, RevertOutcome::Pushed { .. }) {
-                    place.count(&order.trial, Instant::now());
-                }
-                outcome
-            }
+            Ok(outcome) => outcome,
             Err(error) => answer_to(&error),
         }
     }
@@ -179,7 +171,9 @@ impl Inner {
         order: &RevertOrder,
     ) -> Result<RevertOutcome, RevertError> {
         let url: RemoteUrl = spec.url.parse()?;
-        let mut remote = Remote::new(url.clone(), self.folder.join("git"));
+        let at_most =
+            AtMost { reverts: spec.reverts_per_hour.unwrap_or(PER_HOUR), since: Utc::now() - HOUR };
+        let mut remote = Remote::new(url.clone(), self.folder.join("git")).taking(at_most);
         if let Some(name) = &spec.credentials {
             let (user, password) = self.credentials(name.as_str()).await?;
             remote = remote.with_credentials(Credentials::bound_to(&url, user, password)?)?;
@@ -203,32 +197,6 @@ impl Inner {
         }
         let user = secret.text("username")?.expose_secret().to_owned();
         Ok((user, secret.text("password")?))
-    }
-}
-
-impl Repository {
-    /// Why nothing more may be written now.
-    fn is_full(
-        &self,
-        spec: &ConfigRepositorySpec,
-        trial: &TrialId,
-        now: Instant,
-    ) -> Option<String> {
-        let limit = spec.reverts_per_hour.unwrap_or(PER_HOUR);
-        let mut pushed = lock(&self.pushed);
-        pushed.retain(|(at, _)| now.saturating_duration_since(*at) < HOUR);
-        if pushed.iter().any(|(_, counted)| counted == trial) {
-            return None;
-        }
-        let full = u32::try_from(pushed.len()).map_or(true, |count| count >= limit);
-        full.then(|| format!("{limit} reverts were written within an hour, which is the limit"))
-    }
-
-    fn count(&self, trial: &TrialId, now: Instant) {
-        let mut pushed = lock(&self.pushed);
-        if !pushed.iter().any(|(_, counted)| counted == trial) {
-            pushed.push_back((now, trial.clone()));
-        }
     }
 }
 
@@ -269,21 +237,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_repository_takes_so_many_reverts_in_an_hour_and_counts_each_trial_once() {
-        let place = Repository::default();
-        let spec = ConfigRepositorySpec { reverts_per_hour: Some(2), ..Default::default() };
-        let (now, trial) = (Instant::now(), |id: &str| TrialId::new(id));
-        for id in ["a", "a", "b"] {
-            assert_eq!(place.is_full(&spec, &trial(id), now), None, "{id}");
-            place.count(&trial(id), now);
-        }
-        assert!(place.is_full(&spec, &trial("c"), now).is_some());
-        // Whoever was counted may ask again: nothing new would be written.
-        assert_eq!(place.is_full(&spec, &trial("a"), now), None);
-        assert_eq!(place.is_full(&spec, &trial("c"), now + HOUR), None);
-    }
 
     #[test]
     fn what_a_person_can_put_right_is_tried_again() {

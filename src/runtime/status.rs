@@ -17,7 +17,9 @@ use tidegate_engine::observed::{Deployed, Observed};
 use tidegate_engine::plan::Plan;
 use tidegate_engine::reason::Reason;
 use tidegate_engine::report::{self, ConditionStatus, Report};
-use tidegate_engine::state::{self, Answer, Origin, Outcome, Request, Stage, State};
+use tidegate_engine::state::{self, Answer, GitRevision, Origin, Outcome, Request, Stage, State};
+
+use super::trouble::Trouble;
 
 /// The condition's reason while the spec cannot be followed.
 pub const INVALID_SPEC: &str = "InvalidSpec";
@@ -56,8 +58,8 @@ pub(super) struct Told<'a> {
     pub(super) generation: Option<i64>,
     /// The spec of today is wrong in this way; the trial goes on with the one before.
     pub(super) wrong: Option<&'a str>,
-    /// The effect that failed last, and why.
-    pub(super) trouble: Option<String>,
+    /// What was not done, and why.
+    pub(super) trouble: Option<Trouble>,
 }
 
 /// The whole status after a turn. `before`: what stands there; times of conditions that did not
@@ -97,6 +99,7 @@ pub(super) fn whole(told: &Told<'_>, before: &Value, now: DateTime<Utc>) -> Valu
 /// What fails is said where people look first.
 fn with_trouble(mut report: Report, told: &Told<'_>) -> Report {
     if let Some(trouble) = &told.trouble {
+        let trouble = &trouble.message;
         report.message = shorten(&format!("{}; {trouble}", report.message), 1000);
         let progressing =
             |found: &&mut report::Condition| found.kind == report::ConditionKind::Progressing;
@@ -133,8 +136,7 @@ pub(super) fn stalled(
         status = Value::Object(Map::new());
     }
     let mut list = old.conditions.clone();
-    for (kind, holds) in [(ConditionType::Stalled, "True"), (ConditionType::Progressing, "False")] {
-        let new = condition(kind, holds, reason, message, generation);
+    for new in stalling(reason, message, generation) {
         put(&mut list, settle(new, &old, now));
     }
     status["conditions"] = Value::Array(list);
@@ -167,23 +169,6 @@ pub(super) fn difference(old: &Value, new: &Value) -> Option<Value> {
         }
     }
     (!patch.is_empty()).then_some(Value::Object(patch))
-}
-
-/// Only words and numbers for people differ: such a write may wait a little.
-pub(super) fn is_only_words(old: &Value, new: &Value) -> bool {
-    let bare = |status: &Value| {
-        let mut status = status.clone();
-        if let Some(members) = status.as_object_mut() {
-            members.remove("message");
-            members.remove("metrics");
-        }
-        let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
-        for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
-            condition.remove("message");
-        }
-        status
-    };
-    bare(old) == bare(new)
 }
 
 /// What the status was, as far as it can be read.
@@ -220,16 +205,23 @@ fn conditions(told: &Told<'_>, report: &Report, old: &Old, now: DateTime<Utc>) -
     let (holds, reason, message) = engine_waits(told);
     let new = condition(ConditionType::EngineWaits, holds, reason, message, told.generation);
     list.push(settle(new, old, now));
-    if let Some(wrong) = told.wrong {
-        let wrong = format!("the trial goes on with the spec before: {wrong}");
-        for (kind, holds) in
-            [(ConditionType::Stalled, "True"), (ConditionType::Progressing, "False")]
-        {
-            let new = condition(kind, holds, INVALID_SPEC, &wrong, told.generation);
+    let wrong = told.wrong.map(|wrong| format!("the trial goes on with the spec before: {wrong}"));
+    let refused = told.trouble.as_ref().and_then(|trouble| {
+        trouble.reason.map(|reason| (reason.as_str(), trouble.message.as_str()))
+    });
+    let stalls = wrong.as_deref().map(|wrong| (INVALID_SPEC, wrong)).or(refused);
+    if let Some((reason, message)) = stalls {
+        for new in stalling(reason, message, told.generation) {
             put(&mut list, settle(new, old, now));
         }
     }
     list.into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect()
+}
+
+/// Only a person leads on.
+fn stalling(reason: &str, message: &str, generation: Option<i64>) -> [Condition; 2] {
+    [(ConditionType::Stalled, "True"), (ConditionType::Progressing, "False")]
+        .map(|(kind, holds)| condition(kind, holds, reason, message, generation))
 }
 
 /// The GitOps engine is in the middle of an apply, and what we hold keeps it there.
@@ -290,7 +282,9 @@ fn column(next: &State) -> Option<String> {
         Origin::Git { bad, .. } => Some(bad),
         Origin::OutOfBand { .. } | Origin::Unknown => None,
     });
-    let git = bad.or_else(|| next.stable.as_ref().and_then(|stable| stable.git.as_ref()));
+    let git = bad
+        .or_else(|| reverted_to(next))
+        .or_else(|| next.stable.as_ref().and_then(|stable| stable.git.as_ref()));
     git.map(|git| git.short().to_owned())
 }
 
@@ -309,6 +303,16 @@ fn request(request: &Request) -> RequestStatus {
         answer,
         reason: reason.map(|reason| reason.as_str().to_owned()),
     }
+}
+
+/// The revert that the GitOps engine has not applied yet: stable's last good commit is older, and
+/// what runs is what this one says.
+fn reverted_to(next: &State) -> Option<&GitRevision> {
+    next.overwritten.as_ref()?;
+    let Outcome::Aborted { revert: Some(revert), .. } = &next.last.as_ref()?.outcome else {
+        return None;
+    };
+    revert.restores()
 }
 
 fn bad_of(origin: &Origin) -> Option<String> {
@@ -417,6 +421,33 @@ const fn verdict(word: report::VerdictWord) -> VerdictWord {
 mod tests {
     use super::*;
     use serde_json::json;
+    use tidegate_engine::effect::RevertOutcome;
+    use tidegate_engine::state::{Cause, Ended, Revision, Stable, TrialId};
+
+    #[test]
+    fn after_a_revert_the_column_never_goes_back_to_the_commit_before() {
+        let git = |name: &str| GitRevision::new(name);
+        let stable = |at: &str| Some(Stable { revision: Revision::new("a1"), git: Some(git(at)) });
+        let mut state = State { stable: stable("good"), ..State::default() };
+        assert_eq!(column(&state).as_deref(), Some("good"));
+        let revert = Some(RevertOutcome::Pushed { commit: git("revert") });
+        let cause = Cause::BadArtifact { message: "bad".to_owned() };
+        state.last = Some(Ended {
+            trial: TrialId::new("t1"),
+            canary: Revision::new("a2"),
+            origin: Origin::Git { good: git("good"), bad: git("bad") },
+            at: DateTime::UNIX_EPOCH,
+            outcome: Outcome::Aborted { cause, revert },
+        });
+        state.overwritten = Some(git("bad"));
+        assert_eq!(column(&state).as_deref(), Some("revert"));
+        // The engine has applied it, and what came after.
+        state.overwritten = None;
+        for at in ["revert", "newer"] {
+            state.stable = stable(at);
+            assert_eq!(column(&state).as_deref(), Some(at));
+        }
+    }
 
     #[test]
     fn a_difference_carried_out_gives_the_new_value() {
@@ -476,13 +507,10 @@ mod tests {
         assert_eq!(first["conditions"][1]["status"], "True");
         assert_eq!(first["conditions"][1]["observedGeneration"], 2);
         assert_eq!(first["conditions"][1]["lastTransitionTime"], "2027-01-15T08:00:00Z");
-        assert!(!is_only_words(&before, &first));
         let empty = stalled(&Value::Null, None, INVALID_SPEC, "x", at(1_800_000_000));
         assert_eq!(empty["state"], Value::Null, "there is nothing to remember");
         // And then nothing more happens.
         let second = stalled(&first, Some(2), INVALID_SPEC, "spec.a: found 1", at(1_800_000_060));
         assert_eq!(difference(&first, &second), None);
-        let third = stalled(&first, Some(2), INVALID_SPEC, "spec.a: found 2", at(1_800_000_060));
-        assert!(is_only_words(&first, &third));
     }
 }

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tidegate_api::{ROLLOUT_LABEL, TRIAL_LABEL};
 use tidegate_engine::judge::Judgement;
 use tidegate_engine::reason::Reason;
-use tidegate_engine::state::{Answer, Ended, Origin, Outcome, Request, State, Trial, TrialId};
+use tidegate_engine::state::{
+    Answer, Ended, Origin, Outcome, Request, Stage, State, Trial, TrialId,
+};
 
 use super::Key;
 use super::notify::outcome_text;
@@ -24,6 +26,10 @@ const KEPT: usize = 20;
 const NOTES: usize = 256;
 /// Longest text, in characters.
 const LONGEST: usize = 1000;
+/// Queries of one record that are kept.
+const QUERIES: usize = 64;
+/// What is new is written together with what follows within this time.
+const TOGETHER: TimeDelta = TimeDelta::minutes(1);
 
 /// Writes the records.
 #[derive(Debug)]
@@ -37,7 +43,91 @@ pub(super) struct Trials {
 struct Known {
     created: Option<TrialId>,
     ended: Option<TrialId>,
-    noted: Option<(TrialId, Reason)>,
+    /// What is still to be written of the trial that was created last.
+    draft: Draft,
+}
+
+/// What was decided since the last write. It is lost with the process: the record is for people,
+/// and what happened meanwhile is in the Events and in Git.
+#[derive(Clone, Debug, Default)]
+struct Draft {
+    notes: Vec<Value>,
+    /// The reason that was noted last.
+    reason: Option<Reason>,
+    /// Where the trial was going when it was written last.
+    way: Option<Way>,
+    /// As they were judged last.
+    metrics: Value,
+    /// As they were asked last.
+    queries: Vec<String>,
+    /// Since when there is something to write.
+    since: Option<DateTime<Utc>>,
+    /// It cannot wait.
+    urgent: bool,
+}
+
+/// Where a trial is going, as far as people would want to read of it soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    On,
+    Home,
+    /// A person has to do something.
+    Waits,
+}
+
+impl Way {
+    const fn of(stage: &Stage) -> Self {
+        match stage {
+            Stage::Settling { .. }
+            | Stage::Starting { .. }
+            | Stage::Shifting { .. }
+            | Stage::Baking { .. }
+            | Stage::FastForward { .. }
+            | Stage::Promoting { .. }
+            | Stage::Watching { .. } => Self::On,
+            Stage::Aborting { .. } | Stage::Restoring { .. } => Self::Home,
+            Stage::Reverting { waiting, .. } => {
+                if waiting.is_some() {
+                    Self::Waits
+                } else {
+                    Self::Home
+                }
+            }
+            Stage::Paused { .. } | Stage::Aborted { .. } => Self::Waits,
+        }
+    }
+}
+
+impl Draft {
+    /// Takes down what is new in a turn.
+    fn take(&mut self, turn: &Recorded<'_>, way: Option<Way>) {
+        if let Some(judgement) = turn.judgement {
+            self.metrics = serde_json::to_value(lines(judgement)).unwrap_or_default();
+        }
+        if !turn.queries.is_empty() {
+            self.queries = turn.queries.iter().take(QUERIES).cloned().collect();
+        }
+        if self.reason == Some(turn.reason) && turn.request.is_none() {
+            return;
+        }
+        self.reason = Some(turn.reason);
+        self.notes.extend(turn.request.map(|request| asked(request, turn.now)));
+        self.notes.push(note_of(turn));
+        self.since.get_or_insert(turn.now);
+        self.urgent |= turn.request.is_some() || way != self.way && way != Some(Way::On);
+        self.way = way;
+    }
+
+    fn is_due(&self, now: DateTime<Utc>) -> bool {
+        self.since.is_some_and(|since| self.urgent || now - since >= TOGETHER)
+    }
+
+    /// It is written, all of it.
+    fn clear(&mut self) {
+        self.notes.clear();
+        self.since = None;
+        self.urgent = false;
+    }
 }
 
 /// What a turn came to, for the record.
@@ -63,7 +153,9 @@ impl Trials {
         self.known().remove(key);
     }
 
-    /// Writes down what is new in a turn.
+    /// Takes down what is new in a turn, and writes it when it is due: the beginning, that the
+    /// trial turns round, waits for people or was asked something, the end; what lies between with
+    /// these, a minute later at most.
     pub(super) async fn record(
         &self,
         key: &Key,
@@ -74,19 +166,32 @@ impl Trials {
         if let Some(trial) = &turn.state.trial {
             if known.created.as_ref() != Some(&trial.id) {
                 self.create(key, rollout, turn.state, trial).await?;
-                self.remember(key, |known| known.created = Some(trial.id.clone()));
+                self.remember(key, |known| {
+                    known.created = Some(trial.id.clone());
+                    known.draft = Draft::default();
+                });
             }
-            let noted = (trial.id.clone(), turn.reason);
-            if known.noted.as_ref() != Some(&noted) || turn.request.is_some() {
-                self.note(key, &trial.id, turn, None).await?;
-                self.remember(key, |known| known.noted = Some(noted));
+            let way = Way::of(&trial.stage);
+            let draft = self.remember(key, |known| {
+                known.draft.take(turn, Some(way));
+                known.draft.clone()
+            });
+            if draft.is_due(turn.now) {
+                self.write(key, &trial.id, turn, &draft, None).await?;
+                self.remember(key, |known| known.draft.clear());
             }
         }
         if let Some(ended) = &turn.state.last
             && known.ended.as_ref() != Some(&ended.trial)
         {
-            self.note(key, &ended.trial, turn, Some(ended)).await?;
-            self.remember(key, |known| known.ended = Some(ended.trial.clone()));
+            let is_its = known.created.as_ref() == Some(&ended.trial);
+            let mut draft = if is_its { known.draft } else { Draft::default() };
+            draft.take(turn, None);
+            self.write(key, &ended.trial, turn, &draft, Some(ended)).await?;
+            self.remember(key, |known| {
+                known.ended = Some(ended.trial.clone());
+                known.draft.clear();
+            });
         }
         Ok(())
     }
@@ -107,12 +212,13 @@ impl Trials {
         }
     }
 
-    /// Adds a note, and how it ended; what was written once stays.
-    async fn note(
+    /// Adds the notes, and how it ended; what was written once stays.
+    async fn write(
         &self,
         key: &Key,
         trial: &TrialId,
         turn: &Recorded<'_>,
+        draft: &Draft,
         ended: Option<&Ended>,
     ) -> Result<(), ClusterError> {
         let name = trial.as_str();
@@ -123,7 +229,7 @@ impl Trials {
         if ended.is_some() && before.get("outcome").is_some() {
             return Ok(());
         }
-        let patch = json!({"status": status_of(before, turn, ended)});
+        let patch = json!({"status": status_of(before, turn, draft, ended)});
         let object = ObjectName::namespaced(Kind::Trial, &key.namespace, name);
         let version = read::resource_version(&live);
         self.cluster.patch_status(&object, &patch, version).await.map(drop)
@@ -143,8 +249,8 @@ impl Trials {
         Ok(())
     }
 
-    fn remember(&self, key: &Key, change: impl FnOnce(&mut Known)) {
-        change(self.known().entry(key.clone()).or_default());
+    fn remember<T>(&self, key: &Key, change: impl FnOnce(&mut Known) -> T) -> T {
+        change(self.known().entry(key.clone()).or_default())
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Known>> {
@@ -194,25 +300,28 @@ fn record_of(key: &Key, rollout: &Value, stable: &str, trial: &Trial) -> Value {
     })
 }
 
-fn status_of(before: &Value, turn: &Recorded<'_>, ended: Option<&Ended>) -> Value {
-    let mut notes = before["notes"].as_array().cloned().unwrap_or_default();
-    notes.extend(turn.request.map(|request| asked(request, turn.now)));
-    notes.push(json!({
+fn note_of(turn: &Recorded<'_>) -> Value {
+    json!({
         "at": time(turn.now),
         "reason": turn.reason.as_str(),
         "message": shorten(turn.message, LONGEST),
-    }));
+    })
+}
+
+fn status_of(before: &Value, turn: &Recorded<'_>, draft: &Draft, ended: Option<&Ended>) -> Value {
+    let mut notes = before["notes"].as_array().cloned().unwrap_or_default();
+    notes.extend(draft.notes.iter().cloned());
     notes.drain(..notes.len().saturating_sub(NOTES));
     let mut status = json!({
         "reason": turn.reason.as_str(),
         "message": shorten(turn.message, LONGEST),
         "notes": notes,
     });
-    if let Some(judgement) = turn.judgement {
-        status["metrics"] = serde_json::to_value(lines(judgement)).unwrap_or_default();
+    if draft.metrics.is_array() {
+        status["metrics"] = draft.metrics.clone();
     }
-    if !turn.queries.is_empty() {
-        status["queries"] = json!(turn.queries.iter().take(64).collect::<Vec<_>>());
+    if !draft.queries.is_empty() {
+        status["queries"] = json!(draft.queries);
     }
     if let Some(ended) = ended {
         status["ended"] = json!(time(ended.at));
@@ -256,7 +365,7 @@ mod tests {
     use tidegate_api as api;
     use tidegate_engine::effect::RevertOutcome;
     use tidegate_engine::observed::{Ask, What};
-    use tidegate_engine::state::{Cause, GitRevision, Revision, Stage};
+    use tidegate_engine::state::{Cause, GitRevision, PausedBy, Revision};
 
     fn trial() -> Trial {
         Trial {
@@ -274,14 +383,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_record_and_its_end_are_what_the_schema_has() {
-        let rollout = json!({"metadata": {"uid": "u"}});
-        let record = record_of(&crate::runtime::key("shop", "web"), &rollout, "astable", &trial());
-        let read: api::Trial = serde_json::from_value(record).unwrap();
-        assert_eq!(read.spec.bad.as_deref(), Some("2"));
-        let state = State::default();
-        let request = Request {
+    fn request() -> Request {
+        Request {
             ask: Ask {
                 token: "1".to_owned(),
                 who: "ann".to_owned(),
@@ -289,7 +392,17 @@ mod tests {
                 revision: Some("acanary".to_owned()),
             },
             answer: Answer::Granted(Reason::AbortedByPerson),
-        };
+        }
+    }
+
+    #[test]
+    fn a_record_and_its_end_are_what_the_schema_has() {
+        let rollout = json!({"metadata": {"uid": "u"}});
+        let record = record_of(&crate::runtime::key("shop", "web"), &rollout, "astable", &trial());
+        let read: api::Trial = serde_json::from_value(record).unwrap();
+        assert_eq!(read.spec.bad.as_deref(), Some("2"));
+        let state = State::default();
+        let request = request();
         let turn = Recorded {
             state: &state,
             reason: Reason::Reverted,
@@ -303,6 +416,7 @@ mod tests {
         let ended = Ended {
             trial: trial().id,
             canary: Revision::new("acanary"),
+            origin: trial().origin,
             at: DateTime::UNIX_EPOCH,
             outcome: Outcome::Aborted {
                 cause: Cause::BadArtifact { message: "bad".to_owned() },
@@ -310,13 +424,58 @@ mod tests {
             },
         };
         let before = json!({"notes": [{"at": "x", "reason": "TrialStarted", "message": "y"}]});
-        let status = status_of(&before, &turn, Some(&ended));
+        let mut draft = Draft::default();
+        draft.take(&turn, None);
+        let status = status_of(&before, &turn, &draft, Some(&ended));
         let read: api::TrialStatus = serde_json::from_value(status).unwrap();
         assert_eq!(read.outcome, Some(api::TrialOutcome::Aborted));
         assert_eq!(read.revert.as_deref(), Some("commit c0ffee"));
         assert_eq!(read.notes.len(), 3);
         assert_eq!(read.notes[1].who.as_deref(), Some("ann"));
         assert_eq!(read.notes[1].message, "abort of acanary was asked for: granted");
+    }
+
+    #[test]
+    fn what_matters_to_people_is_written_at_once_and_the_rest_together() {
+        let (state, start) = (State::default(), DateTime::UNIX_EPOCH);
+        let request = request();
+        let turn = |reason, request, seconds| Recorded {
+            state: &state,
+            reason,
+            message: "so it is",
+            request,
+            judgement: None,
+            queries: &[],
+            now: start + TimeDelta::seconds(seconds),
+        };
+        let on = Way::of(&Stage::Baking { step: 0, since: start });
+        let paused = Way::of(&Stage::Paused { step: 0, since: start, by: PausedBy::Person });
+        let mut draft = Draft::default();
+        for (reason, seconds) in [(Reason::TrialStarted, 0), (Reason::Baking, 5)] {
+            draft.take(&turn(reason, None, seconds), Some(on));
+        }
+        // The same again is no news.
+        draft.take(&turn(Reason::Baking, None, 10), Some(on));
+        let minute = start + TOGETHER;
+        assert_eq!(draft.notes.len(), 2);
+        assert!(!draft.is_due(minute - TimeDelta::seconds(1)));
+        assert!(draft.is_due(minute));
+        draft.clear();
+        assert!(!draft.is_due(minute));
+        let cases = [
+            (Reason::PausedInconclusive, None, paused, true),
+            (Reason::PausedByPerson, None, paused, false),
+            (Reason::ResumedByPerson, None, on, false),
+            (Reason::PromotedByPerson, Some(&request), on, true),
+            (Reason::TrafficReturning, None, Way::Home, true),
+            (Reason::Reverting, None, Way::Home, false),
+        ];
+        for (reason, request, way, expected) in cases {
+            draft.clear();
+            let turn = turn(reason, request, 100);
+            draft.take(&turn, Some(way));
+            assert_eq!(draft.is_due(turn.now), expected, "{reason:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tidegate_api::{FINALIZER, GateKind};
+use tidegate_engine::effect::Effect;
 use tidegate_engine::judge::{Judgement, Verdict};
 use tidegate_engine::observed::{Around, Observed};
 use tidegate_engine::state::{State, TrialId};
@@ -21,20 +22,20 @@ use super::error::{Part, TurnError, Why};
 use super::lease::Leading;
 use super::metrics::Metrics;
 use super::notify::{Alertmanagers, Notifier, Standing, Subject};
+use super::pace::{self, Mood, Pace};
 use super::queue::Next;
 use super::reconcile::{Followed, has_finalizer, is_urgent};
 use super::references::References;
 use super::revert::Reverts;
 use super::secrets::Secrets;
 use super::trials::{Recorded, Trials};
+use super::trouble::{Refusal, Trouble};
 use super::{Key, request, status};
 use crate::kubernetes::{Cluster, Kind, ObjectName, Target, json as read};
 use crate::measure::Measurer;
 use crate::observe::Seen;
 use crate::resolve::Resolved;
 
-/// Where only words changed the status is written this often.
-const WORDS: Duration = Duration::from_secs(10);
 /// A Rollout that cannot be followed is looked at again after this, if nothing tells earlier.
 const STALLED: Duration = Duration::from_secs(30);
 
@@ -85,10 +86,12 @@ pub struct Turns {
 struct Memory {
     /// The last one that could be followed.
     followed: Option<(Resolved, Target)>,
-    /// When the status was last written.
-    written: Option<Instant>,
-    /// The effect that failed last.
-    trouble: Option<String>,
+    /// When the status was last written, and what.
+    pace: Pace,
+    /// What was not done last.
+    trouble: Option<Trouble>,
+    /// The effect that was refused last.
+    refusal: Option<Refusal>,
     /// What a person has freed.
     freed: Vec<String>,
     /// Traffic is on its way home.
@@ -169,7 +172,7 @@ impl Turns {
         self.may_write(Part::Record)?;
         let generation = read::number(live, "/metadata/generation");
         let new = status::stalled(&live["status"], generation, reason, message, Utc::now());
-        self.write_status(key, live, &new).await?;
+        self.write_status(key, live, &new, Mood::default()).await?;
         Ok(Next::After { wait: STALLED, urgent: false })
     }
 
@@ -183,12 +186,20 @@ impl Turns {
         seen: Seen,
         measured: &Measured,
     ) -> Observed {
-        self.with(key, |memory| memory.freed.clone_from(&seen.freed));
+        let (before, trouble) = self.with(key, |memory| {
+            let before = std::mem::replace(&mut memory.freed, seen.freed.clone());
+            (before, memory.trouble.as_ref().and_then(Trouble::of_pods))
+        });
+        for object in seen.freed.iter().filter(|object| !before.contains(object)) {
+            tracing::warn!(rollout = %key, object, "left alone: break-glass");
+        }
+        let mut canary = seen.canary;
+        canary.trouble = canary.trouble.or(trouble);
         Observed {
             is_blind: measured.is_blind,
             workload: seen.workload,
             stable: seen.stable,
-            canary: seen.canary,
+            canary,
             traffic: seen.traffic,
             verdict: measured.verdict.clone(),
             ask: request::freed(state, &seen.freed).or_else(|| request::ask(live)),
@@ -198,19 +209,18 @@ impl Turns {
         }
     }
 
-    /// Writes what differs; words alone only every few seconds. Answers the Rollout as it stands
-    /// then.
+    /// Writes what differs, as soon as it matters. Answers the Rollout as it stands then.
     pub(super) async fn write_status(
         &self,
         key: &Key,
         live: &Value,
         new: &Value,
+        mood: Mood,
     ) -> Result<Value, TurnError> {
         let old = live.get("status").cloned().unwrap_or_else(|| json!({}));
         let Some(difference) = status::difference(&old, new) else { return Ok(live.clone()) };
-        let now = Instant::now();
-        let recent = self.with(key, |memory| memory.written).is_some_and(|at| now - at < WORDS);
-        if recent && status::is_only_words(&old, new) {
+        let (now, change) = (Instant::now(), pace::change(&old, new));
+        if !self.with(key, |memory| memory.pace.is_due(change, mood, now)) {
             return Ok(live.clone());
         }
         let object = ObjectName::namespaced(Kind::Rollout, &key.namespace, &key.name);
@@ -218,7 +228,7 @@ impl Turns {
         let version = read::resource_version(live);
         let written = self.cluster.patch_status(&object, &patch, version).await;
         let written = written.map_err(Part::Record.cluster())?;
-        self.with(key, |memory| memory.written = Some(now));
+        self.with(key, |memory| memory.pace.wrote(change, mood, now));
         Ok(written)
     }
 
@@ -299,16 +309,40 @@ impl Turns {
     }
 
     /// What is not as it should be: what is left alone, and what failed.
-    pub(super) fn trouble(&self, key: &Key) -> Option<String> {
+    pub(super) fn trouble(&self, key: &Key) -> Option<Trouble> {
         let (freed, trouble) =
-            self.with(key, |memory| (memory.freed.join(", "), memory.trouble.clone()));
-        let freed = (!freed.is_empty()).then(|| format!("left alone by break-glass: {freed}"));
-        let all: Vec<_> = freed.into_iter().chain(trouble).collect();
-        (!all.is_empty()).then(|| all.join("; "))
+            self.with(key, |memory| (Trouble::left_alone(&memory.freed), memory.trouble.clone()));
+        match (freed, trouble) {
+            (Some(freed), Some(trouble)) => Some(freed.and(&trouble)),
+            (freed, trouble) => freed.or(trouble),
+        }
     }
 
-    pub(super) fn set_trouble(&self, key: &Key, trouble: Option<String>) {
-        self.with(key, |memory| memory.trouble = trouble);
+    /// Says it to the log where it is news and is not said as the turn's failure.
+    pub(super) fn set_trouble(&self, key: &Key, error: Option<&TurnError>) {
+        let trouble = error.and_then(Trouble::of);
+        let before =
+            self.with(key, |memory| std::mem::replace(&mut memory.trouble, trouble.clone()));
+        if let (Some(error), true) = (error, before != trouble)
+            && error.is_refusal()
+        {
+            self.metrics.error(error.part.as_str(), error.label());
+            tracing::warn!(rollout = %key, error = error.chain(), "an effect is refused");
+        }
+    }
+
+    /// What was not as it should be, while it is of no use to try the effect again.
+    pub(super) fn refused(&self, key: &Key, effect: &Effect) -> Option<Box<ObjectName>> {
+        let now = Instant::now();
+        self.with(key, |memory| {
+            let refusal = memory.refusal.as_ref().filter(|refusal| refusal.holds(effect, now));
+            refusal.map(|refusal| refusal.object.clone())
+        })
+    }
+
+    pub(super) fn refuse(&self, key: &Key, effect: &Effect, object: &ObjectName) {
+        let refusal = Refusal::new(effect, object, Instant::now());
+        self.with(key, |memory| memory.refusal = Some(refusal));
     }
 
     pub(super) fn is_urgent(&self, key: &Key) -> bool {

@@ -85,7 +85,7 @@ pub(crate) async fn what_stable_needs_is_looked_for_by_name(world: &'static Worl
     Ok(())
 }
 
-/// The health check of `deploy/examples/argocd.yaml`, by Argo CD's own program.
+/// The health check of `deploy/argocd/argocd-cm.yaml`, by Argo CD's own program.
 pub(crate) async fn argo_cd_waits_for_no_held_template(world: &'static World) -> Result<()> {
     let (ours, held) = ("tidegate.dev/rollout", "tidegate.dev/phase");
     let cases = [
@@ -96,7 +96,7 @@ pub(crate) async fn argo_cd_waits_for_no_held_template(world: &'static World) ->
         ("at-rest", json!({"app": "web"}), false, 3, "Healthy"),
         ("rolling-out", json!({"app": "web"}), false, 1, "Progressing"),
     ];
-    let settings = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/argocd.yaml");
+    let settings = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/argocd/argocd-cm.yaml");
     for (name, labels, paused, updated, expected) in cases {
         let deployment = json!({
             "apiVersion": APPS, "kind": "Deployment",

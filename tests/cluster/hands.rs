@@ -45,6 +45,7 @@ pub(crate) fn stories() -> Vec<Story> {
         ),
         Story::matrix("break_glass_frees_in_one_write", break_glass_frees_in_one_write),
         Story::matrix("one_freed_object_ends_the_trial", one_freed_object_ends_the_trial),
+        Story::matrix("a_freed_service_holds_nothing_up", a_freed_service_holds_nothing_up),
         Story::matrix(
             "an_engine_that_replaces_loses_no_hold",
             an_engine_that_replaces_loses_no_hold,
@@ -166,6 +167,33 @@ pub(crate) async fn one_freed_object_ends_the_trial(world: &'static World) -> Re
     let web = shop.get(APPS, "Deployment", "web").await?.context("no Deployment")?;
     ensure!(web["spec"]["paused"] == true, "v2 rolls out unjudged");
     shop.load.snapshot().assert_none_failed(start, Instant::now())
+}
+
+/// A person frees the Service and repairs it in the same write, and leaves the Deployment paused: the
+/// canary's pods serve with stable's until they leave, and no request is lost.
+pub(crate) async fn a_freed_service_holds_nothing_up(world: &'static World) -> Result<()> {
+    let shop = Shop::open(world, "glass-service").await?;
+    shop.release("v2", 0.0).await?;
+    shop.wait_phase("Baking", SOON).await?;
+    canary_serves(&shop, "v2").await?;
+    let start = shop.load.mark();
+    let free = json!({
+        "metadata": {"annotations": {"tidegate.dev/break-glass": "incident 9"}},
+        "spec": {"selector": {HASH: Value::Null}},
+    });
+    shop.kubectl(&[&glass("service")[..], &["-p", &free.to_string()]].concat()).await?;
+    shop.wait_phase("Aborted", SOON).await?;
+    eventually("the canary leaves", SOON, async || {
+        ensure!(canaries(&shop).await?.is_empty(), "the canary's set is left");
+        Ok(Some(()))
+    })
+    .await?;
+    let web = shop.get(APPS, "Deployment", "web").await?.context("no Deployment")?;
+    ensure!(web["spec"]["paused"] == true, "v2 rolls out unjudged");
+    let service = shop.get("v1", "Service", "web").await?.context("no Service")?;
+    ensure!(service["spec"]["selector"] == json!({"app": "web"}), "{}", service["spec"]);
+    shop.load.snapshot().assert_none_failed(start, Instant::now())?;
+    nothing_more_happens(&shop).await
 }
 
 /// An engine that replaces whole objects, and knows nothing of our label: three times in mid-trial

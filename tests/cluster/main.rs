@@ -8,10 +8,10 @@
 
 mod act;
 mod argocd;
+mod around;
 mod causes;
 mod engines;
 mod faults;
-mod around;
 mod floor;
 mod gate;
 mod gateway;

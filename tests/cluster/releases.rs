@@ -2,18 +2,23 @@
 //! on the way changes neither.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tidegate_testbed::world::{World, eventually};
+use tidegate_testbed::{
+    fault::Exchange,
+    world::{World, eventually},
+};
 
-use crate::shop::{SOON, Shop};
+use crate::shop::{SOON, Shop, proxy};
 
 /// A good release waits for evidence at each step, and windows are of 15 s.
 pub(crate) const GOOD: Duration = Duration::from_mins(4);
+/// What a good release may cost the API server.
+const MOST_WRITES: usize = 40;
 const APPS: &str = "apps/v1";
 
 /// Version 2 fails one request in three: traffic home, one revert commit, Flux content with it,
@@ -32,17 +37,37 @@ pub(crate) async fn a_bad_release_is_reverted(world: &'static World) -> Result<(
     nothing_more_happens(&shop).await
 }
 
-/// Version 3 is no worse: the tested pods are the ones that serve, and no request is lost.
+/// Version 3 is no worse: the tested pods are the ones that serve, no request is lost, and the API
+/// server has little to do.
 pub(crate) async fn a_good_release_is_handed_over(world: &'static World) -> Result<()> {
-    let shop = Shop::open(world, "good").await?;
+    let proxy = proxy(world).await?;
+    let shop = Shop::open_through(world, "good", Some(&proxy.url())).await?;
     let before = Before::of(&shop).await?;
+    proxy.start_over();
     let start = shop.load.mark();
     shop.release("v3", 0.0).await?;
     let told = phases_until(&shop, 1, GOOD).await?;
     println!("{}: {}", shop.namespace, told.join(" -> "));
     it_was_handed_over(&shop, &before).await?;
     shop.load.snapshot().assert_none_failed(start, Instant::now())?;
-    nothing_more_happens(&shop).await
+    nothing_more_happens(&shop).await?;
+    writes_are_few(&shop, &proxy.writes())
+}
+
+/// No more than are promised, and no set is written before its controller has looked at it.
+fn writes_are_few(shop: &Shop, writes: &[Exchange]) -> Result<()> {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for target in writes.iter().filter_map(|write| write.target.as_ref()) {
+        let part = target.subresource.as_ref().map(|part| format!("/{part}")).unwrap_or_default();
+        *kinds.entry(format!("{} {}{part}", target.verb, target.resource)).or_default() += 1;
+    }
+    println!("{}: {} writes: {kinds:?}", shop.namespace, writes.len());
+    let trace: Vec<_> = writes.iter().map(ToString::to_string).collect();
+    let (found, trace) = (writes.len(), trace.join("\n"));
+    ensure!(found <= MOST_WRITES, "{found} writes, at most {MOST_WRITES}: {kinds:#?}\n{trace}");
+    let is_early = |write: &Exchange| write.is_about("replicasets") && write.status == Some(409);
+    ensure!(!writes.iter().any(is_early), "a set was written too early:\n{trace}");
+    Ok(())
 }
 
 /// SIGKILL of the controller once in every phase of a bad release: the same end, one revert.
@@ -223,7 +248,7 @@ pub(crate) async fn nothing_happens_for(shop: &Shop, quiet: Duration) -> Result<
         let version = |object: &Value| object["metadata"]["resourceVersion"].to_string();
         Ok(all.iter().map(|object| (name(object), version(object))).collect())
     };
-    // The trial's end is told to people first, and the status says that they were.
+    // The trial's end is told to people, and the GitOps engine says that it is done.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (objects, commits) = (versions().await?, shop.repository.log().await?.len());
     tokio::time::sleep(quiet).await;

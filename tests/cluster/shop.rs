@@ -21,6 +21,7 @@ use kube::{
 use serde_json::Value;
 use tidegate_testbed::{
     components::Program,
+    fault::{FaultProxy, Upstream},
     gitops::{Following, Repository},
     load::{Load, LoadOptions},
     observer,
@@ -264,6 +265,12 @@ impl Shop {
         let ours = [("namespace", self.namespace.as_str()), ("alertname", alert)];
         told.iter().filter(|notification| notification.fires(&ours)).count()
     }
+}
+
+/// In front of the API server, for a controller alone: it numbers and keeps what is written.
+pub(crate) async fn proxy(world: &World) -> Result<FaultProxy> {
+    let admin = world.admin();
+    FaultProxy::start(Upstream::kubernetes(&admin.server, admin.ca_pem.as_bytes())).await
 }
 
 /// What `kubectl` prints, for the whole cluster.

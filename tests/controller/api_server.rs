@@ -23,6 +23,13 @@ struct Store {
     writes: Vec<String>,
     /// A part of `METHOD path`, and the status to answer once.
     faults: VecDeque<(String, u16)>,
+    mutation: Option<Mutation>,
+}
+
+/// What becomes of each object that is created by a request whose line holds this.
+struct Mutation {
+    part: String,
+    change: fn(&mut Value),
 }
 
 impl ApiServer {
@@ -71,6 +78,11 @@ impl ApiServer {
     /// The next write whose line holds this is answered with this status.
     pub(crate) fn fail(&self, part: &str, status: u16) {
         self.store().faults.push_back((part.to_owned(), status));
+    }
+
+    /// From now on something changes each new object whose line holds this.
+    pub(crate) fn mutate(&self, part: &str, change: fn(&mut Value)) {
+        self.store().mutation = Some(Mutation { part: part.to_owned(), change });
     }
 
     /// Method and path of each write since the last call.
@@ -175,6 +187,10 @@ async fn answer(State(api): State<ApiServer>, request: Request) -> Response {
             let path = format!("{path}/{name}");
             if store.objects.contains_key(&path) {
                 return status(409);
+            }
+            let mutation = store.mutation.as_ref().filter(|it| line.contains(&it.part));
+            if let Some(Mutation { change, .. }) = mutation {
+                change(&mut object);
             }
             let version = store.next();
             object["metadata"]["resourceVersion"] = json!(version);

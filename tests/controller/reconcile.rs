@@ -299,8 +299,69 @@ async fn an_effect_that_fails_stops_those_after_it_but_not_the_notices() {
     assert_eq!(world.api.below(SETS).len(), 2);
 }
 
+/// Until the canary's set is asked for, and the turn after, which says what became of it.
+async fn until_a_set_is_asked_for(world: &World) -> Next {
+    for _ in 0..10 {
+        let (_, writes) = world.turn().await;
+        if writes.iter().any(|write| write.starts_with("POST") && write.ends_with("replicasets")) {
+            return world.turn().await.0;
+        }
+    }
+    panic!("no set was asked for: {:#}", world.rollout());
+}
+
 #[tokio::test]
-async fn a_notice_is_told_once_and_leaves_the_outbox_when_it_is_told() {
+async fn a_right_that_is_missing_is_named_until_it_is_there() {
+    let world = World::new();
+    world.rest().await;
+    world.release("web:2");
+    world.api.fail("POST /apis/apps/v1/namespaces/shop/replicasets", 403);
+    until_a_set_is_asked_for(&world).await;
+    let stalled = world.condition("Stalled");
+    assert_eq!((&stalled["status"], &stalled["reason"]), (&json!("True"), &json!("Forbidden")));
+    let message = stalled["message"].as_str().unwrap();
+    assert!(message.contains("create of ReplicaSet shop/web-"), "{message}");
+    assert!(message.contains("`replicasets.apps`"), "{message}");
+    assert_eq!(world.condition("Progressing")["status"], "False");
+    // That turn had it; the next one knows.
+    world.turn().await;
+    assert_eq!(world.condition("Stalled")["status"], "False");
+    assert_eq!(world.api.below(SETS).len(), 2);
+    // The same where nothing could be looked at.
+    world.api.fail("GET /apis/apps/v1/namespaces/shop/replicasets", 403);
+    assert_eq!(world.turn().await.0, Next::Failed { urgent: false });
+    let stalled = world.condition("Stalled");
+    assert_eq!(stalled["reason"], "Forbidden");
+    assert!(stalled["message"].as_str().unwrap().contains("list of ReplicaSet"), "{stalled}");
+    world.turn().await;
+    assert_eq!(world.condition("Stalled")["status"], "False");
+}
+
+#[tokio::test]
+async fn a_template_that_is_changed_on_its_way_in_stalls_and_is_left_for_a_while() {
+    let world = World::new();
+    world.rest().await;
+    world.release("web:2");
+    world.api.mutate("POST /apis/apps/v1/namespaces/shop/replicasets", |set| {
+        set["spec"]["template"]["spec"]["containers"][0]["image"] = json!("mirror/web:2");
+    });
+    let next = until_a_set_is_asked_for(&world).await;
+    let stalled = world.condition("Stalled");
+    assert_eq!(
+        (&stalled["status"], &stalled["reason"]),
+        (&json!("True"), &json!("TemplateMutated"))
+    );
+    assert!(stalled["message"].as_str().unwrap().contains("ReplicaSet shop/web-"), "{stalled}");
+    assert!(matches!(next, Next::After { urgent: false, .. }), "{next:?}");
+    // And then nothing more happens for a while, whatever tells it to look.
+    for _ in 0..3 {
+        assert_eq!(world.turn().await.1, [""; 0]);
+    }
+    assert_eq!(world.api.below(SETS).len(), 1, "stable's alone");
+}
+
+#[tokio::test]
+async fn a_notice_is_told_once_and_leaves_the_outbox_with_the_next_write() {
     let world = World::new();
     world.rest().await;
     world.notice(7);
@@ -308,7 +369,6 @@ async fn a_notice_is_told_once_and_leaves_the_outbox_when_it_is_told() {
     world.turn().await;
     let waiting = || world.rollout()["status"]["state"]["outbox"].as_array().unwrap().len();
     assert_eq!((world.events(7).len(), waiting()), (0, 1));
-    // Told in this turn, forgotten in the next one.
     world.turn().await;
     assert_eq!((world.events(7).len(), waiting()), (1, 1));
     let event = &world.events(7)[0];
@@ -318,10 +378,11 @@ async fn a_notice_is_told_once_and_leaves_the_outbox_when_it_is_told() {
     let other = World::of(world.api.clone(), Leading::always());
     let (_, writes) = other.turn().await;
     assert_eq!(writes, [format!("POST {}", EVENTS.trim_end_matches('/'))]);
+    // And then nothing more happens, until there is something else to write.
+    assert_eq!(other.turn().await.1, [""; 0]);
+    world.release("web:2");
     other.turn().await;
     assert_eq!((world.events(7).len(), waiting()), (1, 0));
-    // And then nothing more happens.
-    assert_eq!(other.turn().await.1, [""; 0]);
 }
 
 #[tokio::test]
@@ -335,7 +396,16 @@ async fn a_trial_has_a_record_for_people() {
     let canary = revision_of(&template("web:2"));
     assert_eq!(records[0]["spec"]["canary"], canary.as_str());
     assert_eq!(records[0]["metadata"]["ownerReferences"][0]["uid"], "rollout");
-    assert_eq!(records[0]["status"]["notes"][0]["reason"], world.progress());
+    // What a person asked for is written at once, with all that was decided before.
+    let first = world.progress();
+    world.api.change(ROLLOUT, |rollout| {
+        rollout["metadata"]["annotations"] = json!({"tidegate.dev/request": "abort-hold"});
+    });
+    world.turn().await;
+    let status = &world.api.below(TRIALS)[0]["status"];
+    assert_eq!(status["notes"][0]["reason"], first);
+    assert_eq!(status["notes"][1]["reason"], "AbortedByPerson", "{status:#}");
+    assert_ne!(status["notes"][1]["who"], Value::Null);
 }
 
 #[tokio::test]

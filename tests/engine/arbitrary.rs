@@ -190,12 +190,9 @@ fn ended(at: Time) -> impl Strategy<Value = Ended> {
         (of(text()), of(order(at.clone())))
             .prop_map(|(would_abort, would_revert)| Outcome::Watched { would_abort, would_revert }),
     ];
-    (trial_id(), revision(), at, outcome).prop_map(|(trial, canary, at, outcome)| Ended {
-        trial,
-        canary,
-        at,
-        outcome,
-    })
+    (trial_id(), revision(), origin(), at, outcome).prop_map(
+        |(trial, canary, origin, at, outcome)| Ended { trial, canary, origin, at, outcome },
+    )
 }
 
 fn notice(at: Time) -> impl Strategy<Value = Notice> {
@@ -292,10 +289,11 @@ fn traffic() -> impl Strategy<Value = TrafficView> {
         Just(Pinned::NoService),
         revision().prop_map(Pinned::To),
     ];
-    (of(route), pinned, any::<bool>()).prop_map(|(route, pinned, held)| TrafficView {
+    (of(route), pinned, any::<[bool; 2]>()).prop_map(|(route, pinned, [held, freed])| TrafficView {
         route,
         pinned,
         held,
+        freed,
     })
 }
 

@@ -46,6 +46,10 @@ pub(crate) fn obey(world: &mut World, line: &str) -> bool {
             world.cluster.advance(TimeDelta::zero());
         }
         "controller" => world.cluster.controller = rest == "up",
+        "free-service" => {
+            world.cluster.pinned = Pinned::All;
+            world.cluster.freed = true;
+        }
         "no-service" => world.cluster.pinned = Pinned::NoService,
         "verdict" => verdict(world, rest),
         "trouble" => trouble(world, rest),

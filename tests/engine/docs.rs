@@ -58,8 +58,10 @@ fn a_reason_is_told_in_a_story() {
     let told: String = stories::all().into_iter().map(|(_, story)| story).collect();
     let words: BTreeSet<&str> =
         told.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
-    let never: Vec<_> =
-        Reason::ALL.iter().filter(|reason| !words.contains(reason.as_str())).collect();
+    // Of what the API server refuses the engine knows nothing; turns of the controller tell it.
+    let is_ours = |reason: &&Reason| !matches!(reason, Reason::Forbidden | Reason::TemplateMutated);
+    let ours = Reason::ALL.iter().filter(is_ours);
+    let never: Vec<_> = ours.filter(|reason| !words.contains(reason.as_str())).collect();
     assert!(never.is_empty(), "no story tells {never:?}");
 }
 

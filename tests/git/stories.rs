@@ -1,6 +1,7 @@
 //! What happens to the config repository, story by story.
 
-use tidegate::git::{Author, Proposal, local, propose};
+use chrono::TimeDelta;
+use tidegate::git::{AtMost, Author, Proposal, local, propose};
 use tidegate_engine::effect::{RevertOrder, RevertOutcome};
 use tidegate_engine::state::GitRevision;
 
@@ -37,6 +38,30 @@ fn a_mixed_commit_is_reverted_only_in_our_path_and_only_once() {
         assert_eq!(changed.trim(), VALUES);
         assert_eq!(fleet.reverts("t-1"), 1);
         and_then_nothing_more_happens(&fleet, way, &order, &outcome);
+    }
+}
+
+#[test]
+fn a_branch_takes_so_many_reverts_in_an_hour_whoever_counts() {
+    let hour = TimeDelta::hours(1);
+    for way in BOTH {
+        let (fleet, first) = Fleet::new().with_culprit();
+        let taking = |since| fleet.remote(way).taking(AtMost { reverts: 1, since });
+        let answer = revert(&taking(at() - hour), &first.order("t-1")).unwrap();
+        pushed(&answer);
+        // What is there already is no further one.
+        assert_eq!(revert(&taking(at() - hour), &first.order("t-1")).unwrap(), answer);
+        let (fleet, second) = fleet.with_culprit();
+        let taking = |since| fleet.remote(way).taking(AtMost { reverts: 1, since });
+        let tip = fleet.tip();
+        let refused = revert(&taking(at() - hour), &second.order("t-2")).unwrap();
+        assert!(matches!(refused, RevertOutcome::Retry { .. }), "{refused:?}");
+        assert_eq!(fleet.tip(), tip);
+        // An hour after the first one it is written, and then nothing more happens.
+        let later = at() + TimeDelta::seconds(1);
+        let written = revert(&taking(later), &second.order("t-2")).unwrap();
+        pushed(&written);
+        and_then_nothing_more_happens(&fleet, way, &second.order("t-2"), &written);
     }
 }
 

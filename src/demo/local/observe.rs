@@ -94,7 +94,7 @@ impl Local {
         let pinned =
             service.as_ref().and_then(objects::selected_revision).map_or(Pinned::All, Pinned::To);
         let held = service.is_some_and(|service| objects::label(&service, HELD_LABEL).is_some());
-        TrafficView { route, pinned, held }
+        TrafficView { route, pinned, held, freed: false }
     }
 
     /// The pods of a revision, for the samples.

@@ -203,21 +203,7 @@ pub(super) fn write_over(
 
 /// The revision that renders stable again.
 fn reverted_at(revert: Option<&RevertOutcome>) -> Option<GitRevision> {
-    match revert {
-        Some(RevertOutcome::Pushed { commit: at } | RevertOutcome::AlreadyReverted { tip: at }) => {
-            Some(at.clone())
-        }
-        Some(
-            RevertOutcome::PullRequest { .. }
-            | RevertOutcome::Conflict { .. }
-            | RevertOutcome::CulpritUnknown
-            | RevertOutcome::NoBaseline
-            | RevertOutcome::NotOnBranch
-            | RevertOutcome::Refused { .. }
-            | RevertOutcome::Retry { .. },
-        )
-        | None => None,
-    }
+    revert.and_then(RevertOutcome::restores).cloned()
 }
 
 fn aborted(

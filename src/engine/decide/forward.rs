@@ -18,7 +18,8 @@ pub(super) fn forward(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) ->
     if let Some(cause) = harm(turn, &trial, work) {
         return Some(abort(turn, trial, cause));
     }
-    if trial.ready.is_none() && turn.seen.canary.ready > 0 {
+    let is_first = trial.ready.is_none() && turn.seen.canary.ready > 0;
+    if is_first && !matches!(trial.stage, Stage::Starting { .. }) {
         trial.ready = Some(turn.now);
     }
     match trial.stage {
@@ -107,6 +108,8 @@ fn starting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, since: DateT
         return trial;
     }
     if is_up {
+        // Before there was no traffic, and so no evidence.
+        trial.ready = Some(turn.now);
         trial.stage = enter(turn, 0);
         return trial;
     }
@@ -353,7 +356,7 @@ pub(super) fn after(turn: &mut Turn<'_>, step: usize) -> Stage {
         enter(turn, next)
     } else {
         turn.say(Reason::Promoting, "all steps passed: the canary takes over");
-        Stage::Promoting { part: Promotion::Filling, since: turn.now }
+        Stage::Promoting { part: promote::first_part(turn), since: turn.now }
     }
 }
 

@@ -72,6 +72,19 @@ fn needed(trial: &Trial, work: &Workload) -> u32 {
     if trial.skip == Some(Skip::StableDown) { 1 } else { work.desired }
 }
 
+/// Where the last step gave the canary everything already, Services follow at once.
+pub(super) fn first_part(turn: &Turn<'_>) -> Promotion {
+    let (Some(trial), Some(work)) = (&turn.next.trial, &turn.seen.workload) else {
+        return Promotion::Filling;
+    };
+    let is_full = turn.seen.canary.ready >= needed(trial, work);
+    if is_full && is_filled(turn.plan, turn.seen, trial) {
+        Promotion::Pinning
+    } else {
+        Promotion::Filling
+    }
+}
+
 pub(super) fn promoting(
     turn: &mut Turn<'_>,
     trial: Trial,

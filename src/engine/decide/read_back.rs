@@ -14,9 +14,10 @@ pub(super) fn is_route_home(route: Option<RouteView>) -> bool {
     matches!(route, Some(RouteView::Home | RouteView::Split(Weight::ZERO)))
 }
 
-/// The Service would send requests to both sets.
+/// The Service would send requests to both sets. One that a person has set free does so whatever we
+/// want: the canary's pods leave all the same, each after its requests.
 pub(super) fn is_shared(seen: &Observed) -> bool {
-    seen.traffic.pinned == Pinned::All && seen.canary.exists
+    seen.traffic.pinned == Pinned::All && seen.canary.exists && !seen.traffic.freed
 }
 
 /// Something of ours is on Services or routes.

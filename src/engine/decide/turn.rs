@@ -171,6 +171,7 @@ impl<'a> Turn<'a> {
         self.next.last = Some(Ended {
             trial: trial.id.clone(),
             canary: trial.canary.clone(),
+            origin: trial.origin.clone(),
             at: self.now,
             outcome,
         });

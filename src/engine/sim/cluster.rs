@@ -83,6 +83,8 @@ pub struct Cluster {
     pub pinned: Pinned,
     /// Our hold is on.
     pub held: bool,
+    /// A person has set the Services free: they select all pods, whatever they are asked for.
+    pub freed: bool,
     /// The Deployment controller is there.
     pub controller: bool,
     /// The forge answers.
@@ -128,6 +130,7 @@ impl Cluster {
             gateway: true,
             pinned: Pinned::All,
             held: false,
+            freed: false,
             controller: true,
             forge: Ok(()),
             revert: None,
@@ -238,6 +241,7 @@ impl Cluster {
         match effect {
             Effect::Settle { keep } => self.sets.retain(|revision, _| revision == keep),
             Effect::Hold => self.held = true,
+            Effect::Pin { .. } if self.freed => {}
             Effect::Pin { revision } => self.pinned = Pinned::To(revision.clone()),
             Effect::Unpin => self.pinned = Pinned::All,
             Effect::Raise { revision, replicas } => self.raise(revision, *replicas),
@@ -328,6 +332,7 @@ impl Cluster {
                 route: (self.written == self.accepted).then_some(self.written),
                 pinned: self.pinned.clone(),
                 held: self.held,
+                freed: self.freed,
             },
             verdict,
             ask: self.ask.clone(),

@@ -115,7 +115,7 @@ pub struct Trial {
     pub origin: Origin,
     /// When it started.
     pub started: DateTime<Utc>,
-    /// When its pods first were ready.
+    /// When its pods were ready for the first step.
     pub ready: Option<DateTime<Utc>>,
     /// When it was first given a share of the traffic: evidence counts from here.
     #[serde(default)]
@@ -134,7 +134,7 @@ pub struct Trial {
 }
 
 /// Where a template came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Origin {
     /// Commits after `good`, up to `bad`, brought it.
     Git {
@@ -149,6 +149,7 @@ pub enum Origin {
         writer: Option<String>,
     },
     /// Nobody could say which commit was deployed.
+    #[default]
     Unknown,
 }
 
@@ -160,6 +161,9 @@ pub struct Ended {
     pub trial: TrialId,
     /// Its revision.
     pub canary: Revision,
+    /// Where its template came from.
+    #[serde(default)]
+    pub origin: Origin,
     /// When.
     pub at: DateTime<Utc>,
     /// How.

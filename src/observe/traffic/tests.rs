@@ -191,6 +191,28 @@ fn a_pin_is_told_as_the_revision_of_the_set_behind_it() {
 }
 
 #[test]
+fn a_service_that_is_free_does_not_keep_the_others_from_agreeing() {
+    let (deployment, all, revision) = sets();
+    let target = target();
+    let sets = Sets::new(Some(&deployment), &target, &all);
+    let free = |hash| {
+        let mut service = service(hash);
+        service["metadata"]["annotations"] = json!({"tidegate.dev/break-glass": "incident 7"});
+        service
+    };
+    let seen = |services: &[Value]| {
+        let seen = view(&target, (services, &[], &[]), &sets, &State::default());
+        (seen.pinned, seen.freed)
+    };
+    let stable = service(Some("5d1"));
+    assert_eq!(seen(&[free(None), stable.clone()]), (Pinned::To(revision.clone()), true));
+    assert_eq!(seen(&[free(None)]), (Pinned::All, true));
+    // Left where it is, it still sends its requests there alone.
+    assert_eq!(seen(&[free(Some("5d1"))]), (Pinned::To(revision), false));
+    assert_eq!(seen(&[service(None), stable]), (Pinned::Mixed, false));
+}
+
+#[test]
 fn on_the_way_forward_all_must_be_held_and_on_the_way_home_one_is_enough() {
     use tidegate_engine::state::{Origin, Trial, TrialId};
     let (deployment, all, revision) = sets();

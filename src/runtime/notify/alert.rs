@@ -21,7 +21,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use tidegate_api::ConditionType;
 use tidegate_engine::effect::RevertOutcome;
-use tidegate_engine::state::{Cause, Ended, Outcome, PausedBy, Stage, State, Trial};
+use tidegate_engine::reason::Reason;
+use tidegate_engine::state::{Cause, Ended, Origin, Outcome, PausedBy, Stage, State, Trial};
 
 use crate::kubernetes::json;
 
@@ -130,9 +131,14 @@ impl Found<'_> {
     fn on_trial(&mut self, trial: &Trial) {
         let told =
             |text: &str| vec![("revision", trial.canary.to_string()), ("summary", text.to_owned())];
+        let why = |cause: &Cause| {
+            let mut words = told(&cause.message());
+            words.extend(why(cause, &trial.origin));
+            words
+        };
         match &trial.stage {
             Stage::Aborting { cause, since } if cause.is_failure() => {
-                self.fires("TidegateAborted", "warning", *since, None, told(&cause.message()));
+                self.fires("TidegateAborted", "warning", *since, None, why(cause));
                 let late = *since + HOME;
                 if self.now >= late {
                     let text = "traffic is not back on stable";
@@ -140,7 +146,7 @@ impl Found<'_> {
                 }
             }
             Stage::Reverting { cause, order, since, waiting } => {
-                let mut words = told(&cause.message());
+                let mut words = why(cause);
                 if let Some(waiting) = waiting {
                     words.push(("revert", outcome_text(waiting)));
                 }
@@ -148,7 +154,7 @@ impl Found<'_> {
                 self.revert_slow(trial, order.at.min(*since));
             }
             Stage::Restoring { cause, revert, since } if cause.is_failure() => {
-                let mut words = told(&cause.message());
+                let mut words = why(cause);
                 if let Some(revert) = revert {
                     words.push(("revert", outcome_text(revert)));
                 }
@@ -156,7 +162,7 @@ impl Found<'_> {
                 self.revert_slow(trial, *since);
             }
             Stage::Aborted { cause, revert, since } => {
-                let mut words = told(&cause.message());
+                let mut words = why(cause);
                 if let Some(revert) = revert {
                     words.push(("revert", outcome_text(revert)));
                 }
@@ -204,6 +210,7 @@ impl Found<'_> {
             }
             Outcome::Aborted { cause, revert } if cause.is_failure() => {
                 words.push(("summary", cause.message()));
+                words.extend(why(cause, &ended.origin));
                 if let Some(revert) = revert {
                     words.push(("revert", outcome_text(revert)));
                 }
@@ -253,6 +260,17 @@ impl Found<'_> {
         let annotations = words.into_iter().map(|(key, text)| (key.to_owned(), text)).collect();
         self.alerts.push(Alert { labels, annotations, from, to });
     }
+}
+
+/// The documented reason of an abort, and who wrote what no commit brought.
+fn why(cause: &Cause, origin: &Origin) -> Vec<(&'static str, String)> {
+    let Origin::OutOfBand { writer } = origin else {
+        return vec![("reason", cause.reason().to_string())];
+    };
+    let reason = if cause.is_blame() { Reason::NotFromGit } else { cause.reason() };
+    let mut words = vec![("reason", reason.to_string())];
+    words.extend(writer.iter().map(|writer| ("writer", writer.clone())));
+    words
 }
 
 /// Nothing goes on without somebody.
@@ -335,6 +353,7 @@ mod tests {
             last: Some(Ended {
                 trial: TrialId::new("t1"),
                 canary: Revision::new("acanary"),
+                origin: Origin::Unknown,
                 at: START,
                 outcome,
             }),
@@ -391,6 +410,32 @@ mod tests {
         };
         assert_eq!(fire("True"), ["TidegateEngineBlocked", "TidegateStableConfigGone"]);
         assert!(fire("False").is_empty());
+    }
+
+    #[test]
+    fn what_did_not_come_from_git_is_told_with_who_wrote_it_until_the_end() {
+        let origin = Origin::OutOfBand { writer: Some("kubectl-set".to_owned()) };
+        let mut going = on_trial(Stage::Restoring { cause: bad(), revert: None, since: START });
+        if let Some(trial) = &mut going.trial {
+            trial.origin = origin.clone();
+        }
+        let ended = Ended {
+            trial: TrialId::new("t1"),
+            canary: Revision::new("acanary"),
+            origin,
+            at: START,
+            outcome: Outcome::Aborted { cause: bad(), revert: None },
+        };
+        let rest = State { last: Some(ended), ..State::default() };
+        for state in [going, rest] {
+            let fired = alerts(&Subject::default(), &state, None, START);
+            assert_eq!(fired[0].annotations["reason"], "NotFromGit");
+            assert_eq!(fired[0].annotations["writer"], "kubectl-set");
+            assert_eq!(fired[0].annotations["summary"], "9 % of requests fail");
+        }
+        let from_git = on_trial(Stage::Aborting { cause: bad(), since: START });
+        let fired = alerts(&Subject::default(), &from_git, None, START);
+        assert_eq!(fired[0].annotations["reason"], "AnalysisFailed");
     }
 
     #[test]

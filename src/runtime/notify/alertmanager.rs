@@ -186,7 +186,7 @@ fn wire(alert: &Alert, to: DateTime<Utc>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_engine::state::{Ended, Outcome, Revision, TrialId};
+    use tidegate_engine::state::{Ended, Origin, Outcome, Revision, TrialId};
 
     #[test]
     fn urls_are_checked_and_never_repeated() {
@@ -206,6 +206,7 @@ mod tests {
         let ended = Ended {
             trial: TrialId::new("t1"),
             canary: Revision::new("a1"),
+            origin: Origin::Unknown,
             at: start,
             outcome: Outcome::Promoted,
         };
