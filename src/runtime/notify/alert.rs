@@ -428,13 +428,13 @@ mod tests {
         };
         let rest = State { last: Some(ended), ..State::default() };
         for state in [going, rest] {
-            let fired = alerts(&Subject::default(), &state, None, START);
+            let fired = alerts(&Subject::default(), &state, &Standing::default(), START);
             assert_eq!(fired[0].annotations["reason"], "NotFromGit");
             assert_eq!(fired[0].annotations["writer"], "kubectl-set");
             assert_eq!(fired[0].annotations["summary"], "9 % of requests fail");
         }
         let from_git = on_trial(Stage::Aborting { cause: bad(), since: START });
-        let fired = alerts(&Subject::default(), &from_git, None, START);
+        let fired = alerts(&Subject::default(), &from_git, &Standing::default(), START);
         assert_eq!(fired[0].annotations["reason"], "AnalysisFailed");
     }
 
