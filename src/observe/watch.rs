@@ -25,6 +25,9 @@ use index::{Index, Object};
 
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
+/// How long one watch lasts, in seconds. A connection that died in silence is noticed when it should
+/// have ended, so this is also the longest that a change stays unseen.
+const WATCHED: u32 = 50;
 
 /// What owns a canary's set is gone before the set is, and the last pod of it is news too.
 const LINGER: Duration = Duration::from_mins(1);
@@ -270,5 +273,5 @@ fn is_unknown(error: &watcher::Error) -> bool {
 }
 
 fn config() -> Config {
-    Config::default().page_size(PAGE)
+    Config::default().page_size(PAGE).timeout(WATCHED)
 }

@@ -26,7 +26,7 @@ async fn pods_that_answer_too_late_are_stopped(world: &'static World) -> Result<
     let text = shop.repository.read(DEPLOYMENT).await?.context(DEPLOYMENT)?;
     let text = text
         .replace("app:v1", "app:v2")
-        .replace("env: [", "env: [{name: LATENCY_MS, value: '4000'}, ");
+        .replace("env: [", "env: [{name: LATENCY_MEDIAN_MS, value: '4000'}, ");
     let late = shop.commit("web: release v2", DEPLOYMENT, &text).await?;
     let told = phases_until(&shop, 1, SOON * 3).await?;
     println!("{}: {}", shop.namespace, told.join(" -> "));

@@ -1,12 +1,14 @@
 //! Samples from a store over HTTP, an honest one and hostile ones.
 
+mod gateway;
+mod hostile;
+
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -380,86 +382,6 @@ async fn a_store_without_the_canary_is_no_zero() {
 }
 
 #[tokio::test]
-async fn a_gateway_counts_for_both_arms() {
-    let store = Store::start(|asked| {
-        let (rate, name) =
-            if asked.query.contains("shop_web-canary_") { (5, "b") } else { (20, "a") };
-        let is_bad = asked.query.contains("_xx");
-        if !asked.query.contains("envoy_cluster") || (is_bad && name == "a") {
-            return matrix(&[]);
-        }
-        let one = line(asked, &json!({"instance": "10.0.0.9:8002"}), |instant| {
-            if asked.query.contains("timestamp(") {
-                return Some(instant as f64);
-            }
-            // The canary's requests of an earlier trial are counted too; they are not new.
-            let total = 7_000 + (instant - SINCE + 1_000_000) * rate;
-            Some((if is_bad { total / 10 } else { total }) as f64)
-        });
-        matrix(one.as_slice())
-    })
-    .await;
-    let gateway = "{name: gateway, by: backend, ratio: {\
-        total: 'envoy_cluster_upstream_rq_completed{envoy_cluster_name=~\"$(namespace)_$(backend)_.*\"}', \
-        bad: 'envoy_cluster_upstream_rq_xx{envoy_response_code_class=\"5\",envoy_cluster_name=~\"$(namespace)_$(backend)_.*\"}'}}";
-    let samples = Asking::new(&store, gateway).look(62).await;
-    let (canary, stable) = sum(counts(&samples, "gateway"));
-    assert_eq!(canary, Counts { total: 300, bad: 30 });
-    assert_eq!(stable, Counts { total: 1200, bad: 0 });
-}
-
-#[tokio::test]
-async fn a_gateways_counts_from_before_it_was_read_are_not_the_canarys() {
-    // Read only from the 20th second on; the canary's errors begin with the 40th.
-    let store = Store::start(|asked| {
-        let is_canary = asked.query.contains("shop_web-canary_");
-        let is_bad = asked.query.contains("5xx");
-        let one = line(asked, &json!({"instance": "10.0.0.9:8002"}), |instant| {
-            let from = if is_bad { 40 } else { 20 };
-            if instant < SINCE + from || (is_bad && !is_canary) {
-                return None;
-            }
-            let is_time = asked.query.contains("timestamp(");
-            let total = if is_bad { instant - SINCE - 38 } else { 9_000 + (instant - SINCE) * 5 };
-            Some((if is_time { instant } else { total }) as f64)
-        });
-        matrix(one.as_slice())
-    })
-    .await;
-    let gateway = "{name: gateway, by: backend, ratio: {\
-        total: 'rq{cluster=~\"$(namespace)_$(backend)_.*\"}', \
-        bad: 'rq5xx{cluster=~\"$(namespace)_$(backend)_.*\"}'}}";
-    let samples = Asking::new(&store, gateway).look(62).await;
-    let last = counts(&samples, "gateway").guard.last().copied().unwrap();
-    assert_eq!(last.canary, Some(Counts { total: 215, bad: 25 }));
-    assert_eq!(last.stable, Some(Counts { total: 215, bad: 0 }));
-}
-
-#[tokio::test]
-async fn a_canarys_first_requests_at_a_gateway_that_was_read_before_all_count() {
-    let store = Store::start(|asked| {
-        let is_canary = asked.query.contains("shop_web-canary_");
-        let one = line(asked, &json!({"instance": "10.0.0.9:8002"}), |instant| {
-            // The gateway has no series of a backend before its first answer.
-            if is_canary && instant < SINCE + 10 {
-                return None;
-            }
-            let is_time = asked.query.contains("timestamp(");
-            Some(if is_time { instant } else { (instant - SINCE) * 5 + 100 } as f64)
-        });
-        matrix(one.as_slice())
-    })
-    .await;
-    let gateway = "{name: gateway, by: backend, ratio: {\
-        total: 'rq{cluster=~\"$(namespace)_$(backend)_.*\"}', \
-        bad: 'rq5xx{cluster=~\"$(namespace)_$(backend)_.*\"}'}}";
-    let samples = Asking::new(&store, gateway).look(62).await;
-    let last = counts(&samples, "gateway").guard.last().copied().unwrap();
-    assert_eq!(last.canary, Some(Counts { total: 415, bad: 415 }));
-    assert_eq!(last.stable, Some(Counts { total: 315, bad: 315 }));
-}
-
-#[tokio::test]
 async fn thresholds_are_values_at_the_ends_of_windows() {
     let store = Store::start(|asked| {
         let value = line(asked, &json!({}), |instant| {
@@ -497,94 +419,6 @@ async fn several_series_are_no_number() {
         trouble(&samples, "memory"),
         "metric source main answers with 2 series, expected one"
     );
-}
-
-fn plain(status: u16, media: &'static str, body: impl Into<axum::body::Body>) -> Response {
-    let status = StatusCode::from_u16(status).unwrap();
-    (status, [("content-type", media)], body.into()).into_response()
-}
-
-/// What a store answers.
-type Canned = fn() -> Response;
-
-#[tokio::test]
-async fn what_is_no_answer_is_told_and_is_never_a_count() {
-    let cases: [(Canned, &str); 9] = [
-        (|| plain(200, "text/html", "<html>t0ken-secret"), "200 with text/html, not with JSON"),
-        (|| plain(502, "text/html; charset=x", ""), "502 with text/html, not with JSON"),
-        (|| plain(401, "application/json", "{}"), "401: the credentials are missing or refused"),
-        (|| plain(302, "text/plain", ""), "302: it is somewhere else"),
-        (|| plain(200, "application/json", "{\"status\":"), "with something else than series"),
-        (|| plain(503, "application/json", "{\"x\":1}"), "503 with JSON of another form"),
-        (
-            || {
-                let error = json!({"status": "error", "errorType": "execution",
-                    "error": "t0ken-secret is not enough"});
-                (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(error)).into_response()
-            },
-            "refuses the query (execution): (secret) is not enough",
-        ),
-        (
-            || {
-                let answer = json!({"status": "success", "warnings": ["store 2 is down"],
-                    "data": {"resultType": "matrix", "result": []}});
-                axum::Json(answer).into_response()
-            },
-            "warns that its answer is not whole: store 2 is down",
-        ),
-        (|| plain(200, "application/json", vec![b'['; 17 << 20]), "more than 16777216 bytes"),
-    ];
-    for (answer, expected) in cases {
-        let store = Store::start(move |_| answer()).await;
-        let mut asking = Asking::new(&store, ERRORS);
-        asking.credentials.bearer = Some("t0ken-secret".into());
-        let message = trouble(&asking.look(30).await, "errors");
-        assert!(message.contains(expected), "{message}");
-        assert!(
-            message.starts_with("metric source main answers ")
-                || expected.contains("query")
-                || expected.contains("warns"),
-            "{message}"
-        );
-        assert!(!message.contains("t0ken"), "{message}");
-    }
-}
-
-#[tokio::test]
-async fn a_store_that_hangs_is_given_up_in_time() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let store = Store::start(honest).await;
-    let mut asking = Asking::new(&store, ERRORS);
-    asking.spec.url = format!("http://{}", listener.local_addr().unwrap());
-    asking.spec.timeout = Some("300ms".into());
-    let look = tokio::time::timeout(Duration::from_secs(5), asking.look(30));
-    let message = trouble(&look.await.unwrap(), "errors");
-    assert_eq!(message, "metric source main does not answer in time");
-    drop(listener);
-    let message = trouble(&asking.look(30).await, "errors");
-    assert!(message.starts_with("metric source main cannot be reached: "), "{message}");
-    assert!(!message.contains("http://"), "{message}");
-    // It is back, and nothing is missing.
-    asking.spec = store.spec();
-    let (canary, _) = sum(counts(&asking.look(62).await, "errors"));
-    assert_eq!(canary, Counts { total: 300, bad: 150 });
-}
-
-#[tokio::test]
-async fn credentials_are_sent_and_changed_ones_too() {
-    let store = Store::start(honest).await;
-    let mut asking = Asking::new(&store, ERRORS);
-    asking.credentials.bearer = Some("first".into());
-    asking.look(30).await;
-    let sent = |store: &Store| store.asked().pop().unwrap().authorization;
-    assert_eq!(sent(&store).as_deref(), Some("Bearer first"));
-    let basic = tidegate::measure::Basic { username: "ada".into(), password: "pass".into() };
-    asking.credentials = Credentials { basic: Some(basic), ..Credentials::default() };
-    asking.look(40).await;
-    assert_eq!(sent(&store).as_deref(), Some("Basic YWRhOnBhc3M="));
-    asking.credentials.certificate_authority = Some("no certificate".to_owned());
-    let message = trouble(&asking.look(50).await, "errors");
-    assert_eq!(message, "metric source main has certificates that are not in PEM");
 }
 
 #[tokio::test]

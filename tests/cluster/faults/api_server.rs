@@ -102,12 +102,11 @@ async fn a_refused_way_home_is_taken_again(world: &'static World) -> Result<()> 
     let before = Before::of(&shop).await?;
     let aborts = Arc::new(AtomicBool::new(false));
     let noted = Arc::clone(&aborts);
-    api.add(Rule::new(Action::before(move |exchange| {
-        if is_abort(exchange) {
-            noted.store(true, Ordering::Relaxed);
-        }
+    let note = Action::before(move |_| {
+        noted.store(true, Ordering::Relaxed);
         Then::GoOn
-    })));
+    });
+    api.add(Rule::new(note).when(is_abort));
     let busy = Reply::kubernetes(429, "TooManyRequests", "busy").header("retry-after", "3600");
     let broken = Reply::kubernetes(500, "InternalError", "broken");
     let conflict = Reply::kubernetes(409, "Conflict", "somebody was faster");
