@@ -22,7 +22,7 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::matrix("a_release_that_never_gets_ready_is_reverted", |world| {
             a_broken_release_is_reverted(world, "late", never_ready, "BrokenPods: web-")
         }),
-        Story::smoke("a_release_that_is_slow_is_reverted", |world| {
+        Story::matrix("a_release_that_is_slow_is_reverted", |world| {
             a_broken_release_is_reverted(world, "slow", slow, "BadArtifact: latency: canary ")
         }),
         Story::matrix("a_release_that_finds_no_node_is_held", |world| {
@@ -140,7 +140,7 @@ fn slow(path: &str, text: &str) -> String {
     if path != ROLLOUT {
         return text;
     }
-    let steps = "[{weight: 50, bake: 5s}, {weight: 100, bake: 5s}]";
+    let steps = "[{weight: 10, bake: 5s}, {weight: 100, bake: 5s}]";
     let text = strategy(path, &text, &format!("  strategy: {{canary: {{steps: {steps}}}}}\n"));
     let latency = "
     - name: latency

@@ -14,7 +14,7 @@ use crate::judge::Verdict;
 use crate::observed::{
     Around, Ask, Deployed, Observed, Pinned, Pods, RouteView, TrafficView, Trouble, Workload,
 };
-use crate::state::{GitRevision, Revision, State, TrialId};
+use crate::state::{GitRevision, Revision, Stage, State, TrialId};
 
 /// The pods of one template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -322,12 +322,17 @@ impl Cluster {
         let ours = self
             .canary
             .as_ref()
-            .filter(|(revision, _)| canary.is_none_or(|canary| canary == revision));
+            .filter(|(revision, _)| canary.is_none_or(|canary| canary == revision))
+            .map(|(_, set)| set);
+        // Who only watches has no set of its own: the Deployment's is what is on trial.
+        let watches =
+            state.trial.as_ref().is_some_and(|trial| matches!(trial.stage, Stage::Watching { .. }));
+        let on_trial = if watches { canary.and_then(|canary| self.sets.get(canary)) } else { ours };
         Observed {
             is_blind: false,
             workload: self.exists.then(|| self.workload(stable)),
             stable: self.pods(stable, stable.and_then(|stable| self.sets.get(stable))),
-            canary: self.pods(canary, ours.map(|(_, set)| set)),
+            canary: self.pods(canary, on_trial),
             traffic: TrafficView {
                 route: (self.written == self.accepted).then_some(self.written),
                 pinned: self.pinned.clone(),
