@@ -76,7 +76,7 @@ impl Release<'_> {
         let held = format!("{HELD_LABEL}={label}");
         let services = self.list(Kind::Service, &held).await?;
         for service in &services {
-            let freed = writes::service(service, &self.args.why);
+            let freed = |live: &Value| writes::service(live, &self.args.why);
             self.write(Kind::Service, service, freed, out).await?;
         }
         let canary = read::text(self.rollout, "/spec/canaryService");
