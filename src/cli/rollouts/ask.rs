@@ -59,7 +59,8 @@ pub(super) async fn run(
     let revision = meant(what, args.revision.clone(), seen)?;
     let token = format!("{:x}", Utc::now().timestamp_micros());
     let text = request(what, revision.as_deref(), &token);
-    let annotate = patch::entry(&live, "annotations", REQUEST_ANNOTATION, Some(&text));
+    let annotate =
+        |live: &Value| patch::entry(live, "annotations", REQUEST_ANNOTATION, Some(&text));
     let name = &args.name;
     let of = revision.map(|revision| format!(" {revision}")).unwrap_or_default();
     connection.write(Kind::Rollout, &live, annotate).await?;

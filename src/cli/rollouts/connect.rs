@@ -12,6 +12,9 @@ use crate::kubernetes::{Cluster, ClusterError, Kind, json as read, patch};
 /// `kubectl`, and the controller gives its own fields up: it is neither.
 const MANAGER: &str = "tidegate-cli";
 
+/// How often a write is decided on, where others are faster.
+const ATTEMPTS: usize = 10;
+
 /// Which cluster, and where in it.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ClusterArgs {
@@ -48,6 +51,9 @@ pub(crate) enum CommandError {
     /// The API server refuses, and says why.
     #[error("{0}")]
     Refused(String),
+    /// It changed again and again while it was written.
+    #[error("the object changes too often to be written; try again")]
+    Moved,
     /// The API server could not be asked.
     #[error("the cluster does not answer")]
     Cluster(#[from] ClusterError),
@@ -97,8 +103,33 @@ impl Connection {
         })
     }
 
-    /// Writes an object as it was read, by a JSON patch of that very version.
+    /// Writes what is decided on an object, by a JSON patch of the very version that was read. Where
+    /// somebody was faster, it is read and decided again, some times.
     pub(super) async fn write(
+        &self,
+        kind: Kind,
+        live: &Value,
+        decide: impl Fn(&Value) -> Vec<Value>,
+    ) -> Result<Value, CommandError> {
+        let mut live = live.clone();
+        for _ in 0..ATTEMPTS {
+            match self.write_once(kind, &live, decide(&live)).await {
+                Err(CommandError::Moved) => {}
+                other => return other,
+            }
+            let name = read::name(&live).unwrap_or_default();
+            let namespace = read::text(&live, "/metadata/namespace").unwrap_or_default();
+            let found = self.cluster.get(kind, namespace, name).await?;
+            live = found.ok_or_else(|| CommandError::Missing {
+                kind: kind.as_str(),
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            })?;
+        }
+        Err(CommandError::Moved)
+    }
+
+    async fn write_once(
         &self,
         kind: Kind,
         live: &Value,
@@ -121,6 +152,7 @@ impl Connection {
             Api::namespaced_with(self.client.clone(), namespace, &kind.resource());
         match api.patch(name, &params, &Patch::Json::<()>(all)).await {
             Ok(written) => serde_json::to_value(written).map_err(unreadable),
+            Err(kube::Error::Api(status)) if status.code == 409 => Err(CommandError::Moved),
             Err(kube::Error::Api(status)) => Err(CommandError::Refused(status.message.clone())),
             Err(error) => Err(CommandError::Write { object, message: error.to_string() }),
         }

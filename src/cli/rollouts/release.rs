@@ -76,7 +76,7 @@ impl Release<'_> {
         let held = format!("{HELD_LABEL}={label}");
         let services = self.list(Kind::Service, &held).await?;
         for service in &services {
-            let freed = writes::service(service, &self.args.why);
+            let freed = |live: &Value| writes::service(live, &self.args.why);
             self.write(Kind::Service, service, freed, out).await?;
         }
         let canary = read::text(self.rollout, "/spec/canaryService");
@@ -87,9 +87,11 @@ impl Release<'_> {
         let ours = format!("{ROLLOUT_LABEL}={label}");
         let sets = self.list(Kind::ReplicaSet, "").await?;
         for deployment in self.list(Kind::Deployment, &ours).await? {
-            let stable =
-                if self.args.keep_template { None } else { writes::stable(&deployment, &sets) };
-            let freed = writes::deployment(&deployment, stable, &self.args.why);
+            let freed = |live: &Value| {
+                let keep = self.args.keep_template;
+                let stable = if keep { None } else { writes::stable(live, &sets) };
+                writes::deployment(live, stable, &self.args.why)
+            };
             self.write(Kind::Deployment, &deployment, freed, out).await?;
         }
         // What owns the canary's pods and its Service: they leave with it.
@@ -116,7 +118,7 @@ impl Release<'_> {
         out: &mut (dyn Write + Send),
     ) -> Result<(), CommandError> {
         let pairs: Vec<Pair<'_>> = pairs.iter().map(writes::OwnedPair::pair).collect();
-        let idle = writes::idle(route, &pairs, &self.args.why);
+        let idle = |live: &Value| writes::idle(live, &pairs, &self.args.why);
         let mut live = self.connection.write(Kind::HttpRoute, route, idle).await?;
         let until = Instant::now() + SILENT;
         let name = read::name(route).unwrap_or_default();
@@ -128,7 +130,7 @@ impl Release<'_> {
             live = found;
         }
         sleep(SPREAD).await;
-        let home = writes::home(&live, &pairs);
+        let home = |live: &Value| writes::home(live, &pairs);
         self.write(Kind::HttpRoute, &live, home, out).await
     }
 
@@ -136,10 +138,10 @@ impl Release<'_> {
         &self,
         kind: Kind,
         live: &Value,
-        operations: Vec<Value>,
+        decide: impl Fn(&Value) -> Vec<Value>,
         out: &mut (dyn Write + Send),
     ) -> Result<(), CommandError> {
-        self.connection.write(kind, live, operations).await?;
+        self.connection.write(kind, live, decide).await?;
         writeln!(out, "{} {} is free", kind.as_str(), read::name(live).unwrap_or_default())?;
         Ok(())
     }

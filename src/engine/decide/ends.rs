@@ -141,6 +141,17 @@ impl Wants<'_> {
         }
     }
 
+    /// Before the hand-over the set gets exactly the size that the Deployment wants: a larger one
+    /// would not be taken.
+    fn fit(&mut self, trial: &Trial, replicas: u32, part: Promotion) {
+        let is_too_large = self.seen.canary.exists && self.seen.canary.desired > replicas;
+        if part == Promotion::Waiting && replicas > 0 && is_too_large {
+            self.effects.push(Effect::Raise { revision: trial.canary.clone(), replicas });
+        } else {
+            self.raise(trial, replicas);
+        }
+    }
+
     /// The share follows the pods: never a weight for pods that are not there.
     fn give_share(&mut self, trial: &Trial, stable: &Revision, weight: Weight, work: &Workload) {
         if self.seen.canary.ready < self.plan.canary_size(weight, work.desired) {
@@ -187,7 +198,7 @@ impl Wants<'_> {
                 if self.seen.traffic.pinned.is_only(&trial.canary) {
                     self.route_home();
                 }
-                self.raise(trial, work.desired);
+                self.fit(trial, work.desired, part);
             }
             Promotion::HandingOver => {
                 if work.adopted.as_ref() == Some(&trial.canary) {

@@ -92,7 +92,10 @@ pub(super) fn promoting(
     part: Promotion,
     since: DateTime<Utc>,
 ) -> Option<Trial> {
-    let is_full = turn.seen.canary.ready >= work.desired;
+    // Exactly: an autoscaler may have wanted fewer since, and a set that is too large is not handed
+    // over either.
+    let canary = &turn.seen.canary;
+    let is_full = canary.ready >= work.desired && canary.desired == work.desired;
     if is_taken(turn.seen, &trial, work) && part != Promotion::Releasing {
         return promotion_after(turn, trial, Promotion::HandingOver);
     }
@@ -196,7 +199,7 @@ fn without_way_back(
     trial
 }
 
-/// A set that is not full is never handed over: it is waited for where harm is seen.
+/// A set that is not of the right size is never handed over: it is waited for where harm is seen.
 fn wait_again(turn: &mut Turn<'_>, mut trial: Trial) -> Trial {
     turn.say(Reason::ScaleDownDelay, "not all pods are ready: the hand-over waits");
     trial.stage = Stage::Promoting { part: Promotion::Waiting, since: turn.now };

@@ -306,7 +306,7 @@ impl Cluster {
     fn hand_over(&mut self, revision: &Revision) {
         let desired = self.desired;
         let full = self.canary.as_ref().is_some_and(|(known, set)| {
-            known == revision && set.ready >= desired && set.desired >= desired
+            known == revision && set.ready >= desired && set.desired == desired
         });
         if self.exists && full && self.template == *revision {
             self.handed = true;
