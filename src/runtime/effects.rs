@@ -51,6 +51,7 @@ impl Turns {
         let acted = act::act(&self.cluster, &followed.target, effect, trial).await;
         tracing::debug!(rollout = %key, ?effect, ok = acted.is_ok(), "acted");
         if let Err(ActError::TemplateMutated { object }) = &acted {
+            self.metrics.error(Part::Act.as_str(), "template_mutated");
             self.refuse(key, effect, object);
         }
         acted.map_err(|source| failed(name(effect), source))

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// Between two writes of which the second has only words that changed.
 const WORDS: Duration = Duration::from_secs(10);
 /// Between two writes of nothing but numbers: twice as long each time, up to the second.
-const NUMBERS: (Duration, Duration) = (Duration::from_secs(20), Duration::from_mins(1));
+const NUMBERS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(1));
 /// At rest nobody waits for words.
 const REST: Duration = Duration::from_mins(5);
 
@@ -159,7 +159,7 @@ mod tests {
                 written.push(second);
             }
         }
-        assert_eq!(written, [20, 60, 120, 180]);
+        assert_eq!(written, [30, 90, 150]);
         let now = start + Duration::from_secs(190);
         assert!(pace.is_due(Change::Words, on_trial, now));
         pace.wrote(Change::Words, on_trial, now);

@@ -29,7 +29,7 @@ const LONGEST: usize = 1000;
 /// Queries of one record that are kept.
 const QUERIES: usize = 64;
 /// What is new is written together with what follows within this time.
-const TOGETHER: TimeDelta = TimeDelta::minutes(1);
+const TOGETHER: TimeDelta = TimeDelta::minutes(2);
 
 /// Writes the records.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl Trials {
 
     /// Takes down what is new in a turn, and writes it when it is due: the beginning, that the
     /// trial turns round, waits for people or was asked something, the end; what lies between with
-    /// these, a minute later at most.
+    /// these, two minutes later at most.
     pub(super) async fn record(
         &self,
         key: &Key,
@@ -456,12 +456,12 @@ mod tests {
         }
         // The same again is no news.
         draft.take(&turn(Reason::Baking, None, 10), Some(on));
-        let minute = start + TOGETHER;
+        let late = start + TOGETHER;
         assert_eq!(draft.notes.len(), 2);
-        assert!(!draft.is_due(minute - TimeDelta::seconds(1)));
-        assert!(draft.is_due(minute));
+        assert!(!draft.is_due(late - TimeDelta::seconds(1)));
+        assert!(draft.is_due(late));
         draft.clear();
-        assert!(!draft.is_due(minute));
+        assert!(!draft.is_due(late));
         let cases = [
             (Reason::PausedInconclusive, None, paused, true),
             (Reason::PausedByPerson, None, paused, false),

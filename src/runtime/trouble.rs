@@ -81,9 +81,14 @@ impl Refusal {
         Self { effect: effect.clone(), object: Box::new(object.clone()), at: now }
     }
 
+    /// It was this effect.
+    pub(super) fn is_of(&self, effect: &Effect) -> bool {
+        self.effect == *effect
+    }
+
     /// Whether this effect need not be tried now.
     pub(super) fn holds(&self, effect: &Effect, now: Instant) -> bool {
-        self.effect == *effect && now.saturating_duration_since(self.at) < PATIENCE
+        self.is_of(effect) && now.saturating_duration_since(self.at) < PATIENCE
     }
 }
 

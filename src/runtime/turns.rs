@@ -318,17 +318,9 @@ impl Turns {
         }
     }
 
-    /// Says it to the log where it is news and is not said as the turn's failure.
     pub(super) fn set_trouble(&self, key: &Key, error: Option<&TurnError>) {
         let trouble = error.and_then(Trouble::of);
-        let before =
-            self.with(key, |memory| std::mem::replace(&mut memory.trouble, trouble.clone()));
-        if let (Some(error), true) = (error, before != trouble)
-            && error.is_refusal()
-        {
-            self.metrics.error(error.part.as_str(), error.label());
-            tracing::warn!(rollout = %key, error = error.chain(), "an effect is refused");
-        }
+        self.with(key, |memory| memory.trouble = trouble);
     }
 
     /// What was not as it should be, while it is of no use to try the effect again.
@@ -340,9 +332,13 @@ impl Turns {
         })
     }
 
+    /// It is known from here on, and said to the log once.
     pub(super) fn refuse(&self, key: &Key, effect: &Effect, object: &ObjectName) {
         let refusal = Refusal::new(effect, object, Instant::now());
-        self.with(key, |memory| memory.refusal = Some(refusal));
+        let before = self.with(key, |memory| memory.refusal.replace(refusal));
+        if before.is_none_or(|before| !before.is_of(effect)) {
+            tracing::warn!(rollout = %key, ?effect, %object, "templates are changed on their way in");
+        }
     }
 
     pub(super) fn is_urgent(&self, key: &Key) -> bool {
