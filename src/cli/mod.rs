@@ -5,6 +5,7 @@ mod fetch;
 mod run;
 pub mod simulate;
 pub mod sync;
+pub mod verdicts;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use self::fetch::BadRepository;
 use self::run::RunArgs;
 use self::simulate::SimulateArgs;
 use self::sync::SyncArgs;
+use self::verdicts::VerdictsArgs;
 use crate::demo::run::{self as demo, DemoArgs, DemoError};
 use crate::demo::service::{self, ServiceArgs};
 use crate::runtime::telemetry::{self, LogFormat};
@@ -36,6 +38,8 @@ enum Command {
     Demo(DemoArgs),
     /// Run a Rollout against made-up traffic, in virtual time
     Simulate(SimulateArgs),
+    /// Count how often the judge is wrong, and how fast it is, in made-up services
+    Verdicts(VerdictsArgs),
     /// Apply a path of a repository to the current cluster, prune, and say what differs
     Sync(SyncArgs),
     /// Print the custom resource definitions, or write them into a directory
@@ -69,6 +73,7 @@ pub fn run() -> ExitCode {
         Command::Sync(args) => sync(args),
         Command::Crd(args) => crd(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Verdicts(args) => verdicts::run(&args),
         Command::SampleService(args) => sample_service(args),
     };
     match ended {
