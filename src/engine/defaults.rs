@@ -105,7 +105,8 @@ defaults! {
     /// Shares of slow requests are larger and vary more than shares of failed ones.
     SLOW_ABSOLUTE: f64 = 0.01, "1pp";
     /// The rate of errors no release may exceed.
-    /// No service promises less than 95 %; four failures of four requests prove it.
+    /// No service promises less than 95 %; four failures of four requests prove it, beside those of
+    /// one scrape.
     HARD_LIMIT: f64 = 0.05, "5%";
     /// How many times stable's rate of the last day the hard limit is at least.
     /// A service that always errs a lot must not be stopped for what it always did.
