@@ -15,6 +15,7 @@
 //! | [`runtime`] | the controller as a process: watches, leadership, turns |
 //! | [`demo`] | the closed loop on one machine, with real processes |
 //! | [`simulate`] | the closed loop in virtual time |
+//! | [`verdicts`] | how often the judge is wrong, counted in virtual time |
 //! | [`cli`] | the command line |
 //!
 //! ```text
@@ -24,7 +25,7 @@
 //!    │          └─▶ engine
 //!    ├─▶ runtime ─▶ resolve, observe, measure, act, git, engine
 //!    │                 measure ─▶ observe ─▶ kubernetes ◀─ act, gate
-//!    ├─▶ simulate ─▶ resolve, engine
+//!    ├─▶ verdicts ─▶ simulate ─▶ resolve, engine
 //!    └─▶ sync, git, api
 //! ```
 //! `docs/architecture.md` says why.
@@ -41,3 +42,4 @@ pub mod resolve;
 pub mod runtime;
 pub mod simulate;
 pub mod sync;
+pub mod verdicts;

@@ -6,6 +6,7 @@ mod rollouts;
 mod run;
 pub mod simulate;
 pub mod sync;
+pub mod verdicts;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ use self::rollouts::{CommandError, RolloutCommand};
 use self::run::RunArgs;
 use self::simulate::SimulateArgs;
 use self::sync::SyncArgs;
+use self::verdicts::VerdictsArgs;
 use crate::demo::run::{self as demo, DemoArgs, DemoError};
 use crate::demo::service::{self, ServiceArgs};
 use crate::runtime::telemetry::{self, LogFormat};
@@ -40,6 +42,8 @@ enum Command {
     Rollouts(RolloutCommand),
     /// Run a Rollout against made-up traffic, in virtual time
     Simulate(SimulateArgs),
+    /// Count how often the judge is wrong, and how fast it is, in made-up services
+    Verdicts(VerdictsArgs),
     /// Apply a path of a repository to the current cluster, prune, and say what differs
     Sync(SyncArgs),
     /// Print the custom resource definitions, or write them into a directory
@@ -75,6 +79,7 @@ pub fn run() -> ExitCode {
         Command::Crd(args) => crd(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Rollouts(command) => rollouts(command),
+        Command::Verdicts(args) => verdicts::run(&args),
         Command::SampleService(args) => sample_service(args),
     };
     match ended {

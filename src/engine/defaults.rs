@@ -108,7 +108,8 @@ defaults! {
     /// Shares of slow requests are larger and vary more than shares of failed ones.
     SLOW_ABSOLUTE: f64 = 0.01, "1pp";
     /// The rate of errors no release may exceed.
-    /// No service promises less than 95 %; four failures of four requests prove it.
+    /// No service promises less than 95 %; four failures of four requests prove it, beside those of
+    /// one scrape.
     HARD_LIMIT: f64 = 0.05, "5%";
     /// How many times stable's rate of the last day the hard limit is at least.
     /// A service that always errs a lot must not be stopped for what it always did.
@@ -119,6 +120,26 @@ defaults! {
     /// The guard lane's part of the false-rollback bound.
     /// The most that leaves the evidence lane three quarters; 4 failures of 4 still suffice.
     GUARD_PART: f64 = 0.25, "25%";
+    /// How much dispersion the guard lane bears with at most.
+    /// Errors that come twenty at once are one; a total failure is so proven within 60 requests
+    /// however bursty the service was in the last hour.
+    GUARD_DISPERSION: f64 = 20.0, "20";
+    /// How long an incident on the canary's pods may last that does not make a release fail.
+    /// Five minutes and the windows it begins and ends in: a node that is sick, a neighbour.
+    INCIDENT: TimeDelta = TimeDelta::seconds(330), "330s";
+    /// How certain the evidence of what lies outside that incident must be.
+    /// Few services have an incident during a release, and the evidence as a whole must reach its own
+    /// bound as well.
+    OUTSIDE_BOUND: f64 = 0.2, "20%";
+    /// Up to which bound of false rollbacks incidents are borne with.
+    /// Whoever asks for more sensitivity asks for speed.
+    PATIENT_BOUND: f64 = 0.01, "1%";
+    /// How many standard deviations worse than its like a pod may be by itself.
+    /// One pod in a thousand is beyond it.
+    POD_DEVIATIONS: f64 = 3.0, "3";
+    /// How many times stable's rate the canary may have at most, however much pods differ.
+    /// A release that errs three times as often must be found.
+    MOST_RELATIVE: f64 = 2.5, "2.5";
     /// How certain it must be that stable breaks the hard limit too before that holds everything.
     /// Less than for the canary: when both are sick, the release is not to blame.
     ENVIRONMENT_BOUND: f64 = 0.05, "5%";

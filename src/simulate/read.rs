@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use chrono::TimeDelta;
 use tidegate_engine::effect::RevertOutcome;
 use tidegate_engine::observed::{Trouble, TroubleKind, What};
-use tidegate_engine::sim::{Burst, Event, Happening, Hits, Law, Scenario};
+use tidegate_engine::sim::{Burst, Event, Happening, Hits, Law, Scenario, Unrest};
 
 use crate::resolve::tree::{Node, read};
 use crate::resolve::{Fault, FieldPath, Invalid};
@@ -131,6 +131,7 @@ fn scenario(fields: &mut Fields, tree: &Node) -> Scenario {
         canary: law(fields, &root, "canary"),
         values: fields.values(&root, "values"),
         bursts,
+        unrest: Unrest::NONE,
         events,
     }
 }

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::TimeDelta;
 use serde::Serialize;
-use tidegate_engine::sim::{Run, Truth};
+use tidegate_engine::reason::Reason;
+use tidegate_engine::sim::{Run, Truth, Turned};
 use tidegate_engine::state::Outcome;
 
 use super::World;
@@ -19,6 +20,8 @@ pub struct Statistics {
     pub truth: Truth,
     /// Runs in which the new version was promoted.
     pub promoted: usize,
+    /// Runs in which it was promoted and a step went on unproven.
+    pub unproven: usize,
     /// Runs in which it was aborted and blamed.
     pub aborted: usize,
     /// Runs that ended otherwise: paused, held without blame, or not over.
@@ -93,6 +96,8 @@ pub fn many(world: &World, first: u64, runs: usize, done: &(dyn Fn(usize) + Sync
 struct Brief {
     harmed: u64,
     end: End,
+    /// A step went on unproven.
+    is_unproven: bool,
     /// From the commit to the decision.
     after_commit: Option<TimeDelta>,
     /// From the canary's first traffic to the decision.
@@ -117,9 +122,14 @@ impl Brief {
                 End::Undecided
             }
         };
+        let is_unproven = run.timeline.iter().any(|line| match &line.turned {
+            Turned::Decision { reason, .. } => *reason == Reason::PromotedUnproven,
+            Turned::Event(_) | Turned::Verdict { .. } => false,
+        });
         Self {
             harmed: run.harmed,
             end,
+            is_unproven,
             after_commit: trial.and_then(|trial| trial.after_commit),
             after_traffic: trial.and_then(|trial| trial.after_traffic),
         }
@@ -143,6 +153,10 @@ impl Statistics {
             runs,
             truth,
             promoted,
+            unproven: briefs
+                .iter()
+                .filter(|brief| brief.is_unproven && matches!(brief.end, End::Promoted))
+                .count(),
             aborted,
             undecided: runs - promoted - aborted,
             false_rollbacks: (truth == Truth::NoWorse).then(|| Share::new(aborted, runs)),

@@ -6,3 +6,4 @@ mod input;
 mod shares;
 mod stories;
 mod support;
+mod verdicts;

@@ -187,6 +187,11 @@ impl Margin {
         self.relative * stable + self.absolute
     }
 
+    /// The same rate on top of another factor.
+    pub(crate) const fn with_relative(self, relative: f64) -> Self {
+        Self { relative, absolute: self.absolute }
+    }
+
     /// The same factor with another rate on top, cut to 0 to 1.
     pub(crate) fn with_absolute(self, absolute: f64) -> Self {
         Self { relative: self.relative, absolute: absolute.clamp(0.0, 1.0) }
@@ -197,7 +202,8 @@ impl std::fmt::Display for Margin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Rounded: .002 * 100 is .2 only on paper.
         let points = (self.absolute * 1e6).round() / 1e4;
-        write!(f, "{} x stable + {points} pp", self.relative)
+        let relative = (self.relative * 100.0).round() / 100.0;
+        write!(f, "{relative} x stable + {points} pp")
     }
 }
 

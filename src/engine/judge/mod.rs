@@ -30,14 +30,16 @@
 //!     }],
 //!     ..Analysis::default()
 //! };
-//! let at = since + TimeDelta::seconds(2);
-//! let sample = GuardSample {
-//!     at,
-//!     canary: Some(Counts { total: 4, bad: 4 }),
-//!     stable: Some(Counts { total: 36, bad: 0 }),
+//! // What fails within one sample may be one burst: it takes two.
+//! let sample = |scrape: u32| GuardSample {
+//!     at: since + TimeDelta::seconds(2 * i64::from(scrape)),
+//!     canary: Some(Counts { total: 4 * u64::from(scrape), bad: 4 * u64::from(scrape) }),
+//!     stable: Some(Counts { total: 36 * u64::from(scrape), bad: 0 }),
 //! };
+//! let at = sample(2).at;
 //! let mut samples = Samples::empty(since);
-//! let series = CountSeries { guard: vec![sample], ..CountSeries::default() };
+//! let guard = vec![sample(1), sample(2)];
+//! let series = CountSeries { guard, ..CountSeries::default() };
 //! samples.series.insert("errors".to_owned(), Series::Counts(series));
 //!
 //! let context = Context { now: at, share: 0.1, plan_time: TimeDelta::hours(1) };

@@ -92,7 +92,7 @@ fn share(seed: u64, weather: Weather, worse: f64, relative: f64) -> f64 {
     reached(seed, |dice| {
         let mut evidence = BlockShare::restarting(relative);
         (0..WINDOWS).any(|_| {
-            evidence.fold(&weather.window(dice, worse));
+            evidence.fold(&weather.window(dice, worse), DateTime::UNIX_EPOCH);
             evidence.log_e() >= 20.0_f64.ln()
         })
     })
@@ -152,7 +152,7 @@ fn a_release_exactly_at_the_hard_limit_is_stopped_no_more_often_than_promised() 
         let mut evidence = Limit::new(0.05);
         (0..300).any(|_| {
             let total = dice.poisson(3.0);
-            evidence.fold(Counts { total, bad: dice.binomial(total, 0.05) });
+            evidence.fold(Counts { total, bad: dice.binomial(total, 0.05) }, 1.0);
             evidence.log_e() >= 20.0_f64.ln()
         })
     });

@@ -5,8 +5,8 @@ mod running;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    Analysis, Bounds, Context, Criterion, Evidence, Failure, Kind, Lane, MetricView, Ratio,
-    Samples, Series, Standing, Threshold, ratio, threshold, view,
+    Analysis, Bounds, Context, Criterion, Evidence, Failure, Kind, Lane, MetricView, Samples,
+    Series, Standing, Threshold, ratio, threshold, view,
 };
 use crate::defaults;
 
@@ -78,7 +78,7 @@ impl Opinion {
             (Kind::Ratio(ratio), Some(Series::Counts(series))) => {
                 let finding = ratio::find(ratio, series, samples.since, analysis.bounds, context);
                 opinion.error = missing.arms(&finding);
-                opinion.compare(criterion, weights, analysis.bounds, ratio, &finding);
+                opinion.compare(criterion, weights, analysis.bounds, &finding);
             }
             (Kind::Threshold(threshold), Some(Series::Scalar(values))) => {
                 let finding = threshold::find(*threshold, values, samples.since);
@@ -114,7 +114,6 @@ impl Opinion {
         criterion: &Criterion,
         weights: &Weights,
         bounds: Bounds,
-        ratio: &Ratio,
         finding: &ratio::Finding,
     ) {
         let view = &mut self.view;
@@ -143,7 +142,7 @@ impl Opinion {
                 "{}: {}, more than {}; evidence {}",
                 criterion.name,
                 view.comparison(),
-                ratio.fail,
+                finding.fail,
                 Evidence { log_e: finding.regression, limit },
             );
             self.terms.push((weighted, self.failure(Lane::Evidence, message)));

@@ -1,5 +1,6 @@
 //! One ratio's samples, folded: what they say against the canary, for it, and against stable.
 
+mod guard;
 mod running;
 
 use std::collections::VecDeque;
@@ -7,12 +8,14 @@ use std::collections::VecDeque;
 use chrono::{DateTime, Utc};
 
 use super::evidence::{
-    Block, BlockShare, Dispersion, Limit, NonInferiority, PASS_COST, pass_growth, requests_needed,
+    Block, BlockShare, Dispersion, LikelihoodRatio, NonInferiority, PASS_COST, Side, Spread,
+    log_add, pass_growth, requests_needed,
 };
-use super::{Bounds, Context, CountSeries, Counts, Margin, PassMargin, Ratio, Window};
+use super::{Bounds, Context, CountSeries, Counts, History, Margin, PassMargin, Ratio, Window};
 use crate::defaults;
 use crate::seconds::to_seconds;
 
+pub(super) use guard::Guard;
 pub(super) use running::RunningRatio;
 
 /// What the samples of one ratio say.
@@ -22,6 +25,8 @@ pub(super) struct Finding {
     pub(super) canary: Counts,
     /// As above; where stable had none, those of its past that the canary was compared with.
     pub(super) stable: Counts,
+    /// What the canary's rate is compared with: wider where pods are known to differ.
+    pub(super) fail: Margin,
     /// Evidence of a regression.
     pub(super) regression: f64,
     /// The canary's rate is above the margin, so that the evidence counts.
@@ -48,19 +53,6 @@ pub(super) struct Finding {
     pub(super) stable_seen: Option<DateTime<Utc>>,
 }
 
-/// The guard lane of one ratio.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Guard {
-    /// The rate no release may exceed.
-    pub(super) limit: f64,
-    /// Evidence that the canary exceeds it.
-    pub(super) canary: f64,
-    /// Evidence that stable does.
-    pub(super) stable: f64,
-    /// The canary's counts in the guard lane.
-    pub(super) counts: Counts,
-}
-
 /// Folds all samples; the same samples always give the same finding.
 pub(super) fn find(
     ratio: &Ratio,
@@ -73,8 +65,13 @@ pub(super) fn find(
     for window in &series.windows {
         fold.window(window);
     }
-    fold.finish(guard(ratio, series, since))
+    fold.finish(guard::guard(ratio, series, since))
 }
+
+/// So many of stable's past windows are compared with one of the canary's.
+const PAST_AT_ONCE: usize = 4;
+/// The part that the usual one of shares and rates has in the evidence of a regression.
+const USUAL_PART: f64 = 0.95;
 
 /// One rung of what may be proven.
 struct Rung {
@@ -97,11 +94,21 @@ struct Fold {
     /// Stable's windows of the hour before, oldest first: its control arm where it has no requests
     /// any more. Each is used once, so that it is evidence once.
     past: Vec<Counts>,
+    /// The same for the comparison of rates, several at a time.
+    past_rates: Vec<Counts>,
     end: DateTime<Utc>,
     canary: Counts,
     stable: Counts,
     recent: VecDeque<Recent>,
     share: BlockShare,
+    /// Where stable has no requests any more: the rates, against those of its past.
+    rates: LikelihoodRatio,
+    /// The part of the rates in the evidence of a regression. Known with the first window that
+    /// compares, before its errors are: all traffic was switched at once, or it was not.
+    rates_part: Option<f64>,
+    /// Incidents are borne with; how much certainty is asked of what lies outside of one, less than
+    /// of the whole.
+    outside: Option<f64>,
     /// From the tightest up to, not including, the widest.
     tighter: Vec<Rung>,
     widest: Rung,
@@ -126,11 +133,14 @@ impl Fold {
         bounds: Bounds,
         context: &Context,
     ) -> Self {
-        let mut dispersion = Dispersion::default();
         let history = series.history.as_ref();
-        for window in history.iter().flat_map(|history| &history.windows) {
-            learn(&mut dispersion, window, sum(window));
-        }
+        let (dispersion, spread) = learnt(history);
+        let fail = widened(ratio.fail, spread);
+        let past: Vec<_> =
+            history.iter().flat_map(|h| &h.windows).map(|window| sum(window)).collect();
+        let known = past.iter().fold(Counts::default(), |sum, window| sum.plus(*window));
+        let share = BlockShare::restarting(fail.relative());
+        let is_patient = bounds.false_rollback() <= defaults::PATIENT_BOUND;
         let (tighter, widest) = ladder(ratio);
         let rung = |margin: Margin| Rung {
             margin,
@@ -138,18 +148,29 @@ impl Fold {
             best: 0.0,
         };
         Self {
-            fail: ratio.fail,
+            fail,
             limit: -bounds.wrong_promote().ln(),
             bound: bounds.wrong_promote(),
             horizon: to_seconds(context.plan_time) / 2.0,
             since,
             day: history.map_or_else(Counts::default, |history| history.day),
-            past: history.iter().flat_map(|h| &h.windows).map(|window| sum(window)).collect(),
+            past_rates: past.clone(),
+            past,
             end: since,
             canary: Counts::default(),
             stable: Counts::default(),
             recent: VecDeque::new(),
-            share: BlockShare::restarting(ratio.fail.relative()),
+            share: if is_patient { share.with_stretch(defaults::INCIDENT) } else { share },
+            rates: LikelihoodRatio::new(
+                Side::Worse,
+                fail.relative(),
+                fail.absolute(),
+                known.rate().unwrap_or_default(),
+                known.total as f64,
+            ),
+            rates_part: None,
+            outside: is_patient
+                .then(|| defaults::OUTSIDE_BOUND.ln() - bounds.false_rollback().ln()),
             tighter: tighter.into_iter().map(rung).collect(),
             widest: rung(widest),
             dispersion,
@@ -172,6 +193,7 @@ impl Fold {
             learn(&mut self.dispersion, &window.stable_pods, stable);
         }
         let (Some(canary), Some(stable)) = (window.canary, window.stable) else { return };
+        let is_switched = canary.total > 0 && stable.total == 0;
         let stable = self.control(canary, stable);
         if self.recent.len() >= defaults::RECENT_WINDOWS {
             self.recent.pop_front();
@@ -183,7 +205,14 @@ impl Fold {
         self.canary = self.canary.plus(canary);
         self.stable = self.stable.plus(stable);
         let block = Block::new(canary, stable);
-        self.share.fold(&block);
+        let part = if is_switched { USUAL_PART } else { 1.0 - USUAL_PART };
+        self.rates_part.get_or_insert(part);
+        if is_switched {
+            let before = self.past_rates();
+            self.rates.fold(&Block::new(canary, before), dispersion);
+        } else {
+            self.share.fold(&block, window.end);
+        }
         for rung in self.tighter.iter_mut().chain(std::iter::once(&mut self.widest)) {
             rung.evidence.fold(&block, dispersion);
             rung.best = rung.best.max(rung.evidence.log_e());
@@ -207,6 +236,26 @@ impl Fold {
             }
         }
         stable
+    }
+
+    /// The latest past windows that were not compared yet, several at a time: the past is what
+    /// limits the comparison, and harm shows early.
+    fn past_rates(&mut self) -> Counts {
+        let begin = self.past_rates.len().saturating_sub(PAST_AT_ONCE);
+        sum(&self.past_rates.split_off(begin))
+    }
+
+    /// Evidence of a regression, on shares and, where stable has no requests any more, on rates:
+    /// a mean of both is an e-process too.
+    fn regression(&self) -> f64 {
+        let shares = self.share.log_e();
+        let shares = self
+            .share
+            .outside()
+            .zip(self.outside)
+            .map_or(shares, |(outside, spared)| shares.min(outside + spared));
+        let rates = self.rates_part.unwrap_or(1.0 - USUAL_PART);
+        log_add(shares + (1.0 - rates).ln(), self.rates.log_e() + rates.ln())
     }
 
     fn proven(&self) -> Option<Margin> {
@@ -284,7 +333,8 @@ impl Fold {
         Finding {
             canary: self.canary,
             stable: self.stable,
-            regression: self.share.log_e(),
+            fail: self.fail,
+            regression: self.regression(),
             worse: self.is_worse(),
             guard,
             safety: required.best,
@@ -331,61 +381,19 @@ fn learn(dispersion: &mut Dispersion, pods: &[Counts], stable: Counts) {
     }
 }
 
-/// The guard lane: each sample's increments against the limit, for both arms.
-fn guard(ratio: &Ratio, series: &CountSeries, since: DateTime<Utc>) -> Option<Guard> {
-    let limit = guard_limit(ratio, series)?;
-    let (mut canary, mut stable) = (Arm::new(limit), Arm::new(limit));
-    let mut last = since;
-    for sample in &series.guard {
-        canary.cumulative(sample.canary);
-        stable.cumulative(sample.stable);
+/// What an hour of stable says of it: the dispersion within windows, and how much pods differ.
+fn learnt(history: Option<&History>) -> (Dispersion, f64) {
+    let (mut dispersion, mut spread) = (Dispersion::default(), Spread::default());
+    for window in history.iter().flat_map(|history| &history.windows) {
+        learn(&mut dispersion, window, sum(window));
+        spread.fold(window);
     }
-    if series.guard.is_empty() {
-        for window in &series.windows {
-            if window.end > last {
-                last = window.end;
-                canary.increment(window.canary.unwrap_or_default());
-                stable.increment(window.stable.unwrap_or_default());
-            }
-        }
-    }
-    Some(Guard {
-        limit,
-        canary: canary.evidence.log_e(),
-        stable: stable.evidence.log_e(),
-        counts: canary.counts,
-    })
+    let spread = spread.estimate(dispersion.estimate());
+    (dispersion, spread)
 }
 
-/// The rate no release may exceed. `None`: there is no guard lane.
-fn guard_limit(ratio: &Ratio, series: &CountSeries) -> Option<f64> {
-    let day = series.history.as_ref().map_or_else(Counts::default, |history| history.day);
-    let known = (day.total >= defaults::KNOWN_REQUESTS).then(|| day.rate()).flatten();
-    ratio.guard.map(|hard| hard.of(known))
-}
-
-/// One arm in the guard lane.
-struct Arm {
-    evidence: Limit,
-    counts: Counts,
-}
-
-impl Arm {
-    fn new(limit: f64) -> Self {
-        Self { evidence: Limit::new(limit), counts: Counts::default() }
-    }
-
-    fn cumulative(&mut self, counts: Option<Counts>) {
-        let Some(counts) = counts else { return };
-        self.evidence.fold(counts.since(self.counts));
-        self.counts = Counts {
-            total: counts.total.max(self.counts.total),
-            bad: counts.bad.max(self.counts.bad),
-        };
-    }
-
-    fn increment(&mut self, counts: Counts) {
-        self.evidence.fold(counts);
-        self.counts = self.counts.plus(counts);
-    }
+/// The margin that one pod of stable's kind is hardly ever beyond, given how much they differ.
+fn widened(margin: Margin, spread: f64) -> Margin {
+    let wide = (defaults::POD_DEVIATIONS * spread).exp().min(defaults::MOST_RELATIVE);
+    margin.with_relative(margin.relative().max(wide))
 }

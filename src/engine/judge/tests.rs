@@ -74,16 +74,19 @@ fn no_criteria_prove_nothing() {
 }
 
 #[test]
-fn four_failures_of_four_requests_suffice_and_three_do_not() {
+fn four_failures_of_four_requests_suffice_beside_those_of_one_sample_and_three_do_not() {
     for (failures, fails) in [(3, false), (4, true)] {
-        let at = start() + seconds(2);
-        let guard = vec![GuardSample {
-            at,
-            canary: Some(counts(failures, failures)),
+        let sample = |at: i64, bad| GuardSample {
+            at: start() + seconds(at),
+            canary: Some(counts(bad, bad)),
             stable: Some(counts(57, 0)),
-        }];
-        let series = CountSeries { guard, ..CountSeries::default() };
-        let judgement = judge(&errors(), &samples(Series::Counts(series)), &context(2, 0.05));
+        };
+        let mut series = CountSeries { guard: vec![sample(2, 100)], ..CountSeries::default() };
+        let judgement =
+            judge(&errors(), &samples(Series::Counts(series.clone())), &context(2, 0.05));
+        assert!(needs_more(&judgement.verdict), "one sample may be one burst: {judgement:#?}");
+        series.guard.push(sample(4, 100 + failures));
+        let judgement = judge(&errors(), &samples(Series::Counts(series)), &context(4, 0.05));
         assert_eq!(lane(&judgement.verdict) == Some(Lane::Guard), fails, "{judgement:#?}");
         assert_eq!(needs_more(&judgement.verdict), !fails);
     }
@@ -91,8 +94,8 @@ fn four_failures_of_four_requests_suffice_and_three_do_not() {
 
 #[test]
 fn the_guard_says_what_it_saw() {
-    let series = steady(1, counts(120, 40), counts(1080, 2));
-    let judgement = judge(&errors(), &samples(Series::Counts(series)), &context(16, 0.1));
+    let series = steady(2, counts(60, 20), counts(540, 1));
+    let judgement = judge(&errors(), &samples(Series::Counts(series)), &context(31, 0.1));
     let Verdict::Fail(failure) = judgement.verdict else { panic!("{:?}", judgement.verdict) };
     assert!(
         failure.message.starts_with("errors: canary 40/120 (33 %) above the limit of 5 %"),
@@ -242,10 +245,12 @@ fn proof_stays_at_weight_100_and_the_guard_stays_awake() {
     let judgement = judge(&errors(), &samples(Series::Counts(series.clone())), &context(4501, 1.0));
     assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:#?}");
     assert_eq!(judgement.metrics[0].canary, Some(counts(20_000, 0)));
-    let end = start() + seconds(15 * 301);
-    let (canary, stable) = (Some(counts(1000, 300)), Some(Counts::default()));
-    series.windows.push(Window { end, canary, stable, stable_pods: Vec::new() });
-    let judgement = judge(&errors(), &samples(Series::Counts(series)), &context(4516, 1.0));
+    for index in 301..=302 {
+        let end = start() + seconds(15 * index);
+        let (canary, stable) = (Some(counts(1000, 300)), Some(Counts::default()));
+        series.windows.push(Window { end, canary, stable, stable_pods: Vec::new() });
+    }
+    let judgement = judge(&errors(), &samples(Series::Counts(series)), &context(4531, 1.0));
     assert_eq!(lane(&judgement.verdict), Some(Lane::Guard));
 }
 
@@ -255,7 +260,7 @@ fn harm_that_begins_late_is_found_after_a_pass() {
     let pass = judge(&errors(), &samples(Series::Counts(series.clone())), &context(3601, 0.1));
     assert_eq!(pass.verdict, Verdict::Pass);
     let mut found = None;
-    for index in 241..=280 {
+    for index in 241..=300 {
         let end = start() + seconds(15 * index);
         let (canary, stable) = (Some(counts(150, 4)), Some(counts(1350, 3)));
         series.windows.push(Window { end, canary, stable, stable_pods: Vec::new() });
@@ -266,7 +271,8 @@ fn harm_that_begins_late_is_found_after_a_pass() {
             break;
         }
     }
-    assert!(found.is_some_and(|windows| windows <= 20), "{found:?}");
+    // Six minutes could be an incident; what goes on is none.
+    assert!(found.is_some_and(|windows| (25..=40).contains(&windows)), "{found:?}");
 }
 
 pub(super) fn two() -> Analysis {

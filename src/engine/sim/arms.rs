@@ -107,11 +107,12 @@ impl<'a> Arms<'a> {
         bounds.dedup();
         // As the controller: a window holds two scrapes at least.
         let window = plan.analysis.window.max(scenario.scrape * 2);
+        let span = (-TimeDelta::hours(1), scenario.lasts);
         Self {
             plan,
             measures,
             scenario,
-            traffic: Traffic::new(seed),
+            traffic: Traffic::befallen(seed, scenario.unrest, span, scenario.replicas),
             bounds,
             window,
             plan_time: plan.time(),
@@ -123,7 +124,8 @@ impl<'a> Arms<'a> {
     pub(super) fn begin(&mut self, since: DateTime<Utc>, pods: u32) {
         let before = self.history(pods);
         let running = Running::new(&self.plan.analysis, &before, since, self.plan_time);
-        let (canary, stable) = (Vec::new(), Vec::new());
+        // Stable's pods answer when they are asked, also those without a request.
+        let (canary, stable) = (Vec::new(), vec![Pod::default(); pods as usize]);
         self.evidence = Some(Collected { running, begin: since, canary, stable });
     }
 
@@ -138,11 +140,17 @@ impl<'a> Arms<'a> {
             TimeDelta::hours(1).num_milliseconds() / self.window.num_milliseconds().max(1);
         let law = &self.scenario.stable;
         let arm = Arm { law, pods, canary: false, rate: self.scenario.rate };
-        let windows: Vec<_> = (0..windows.min(HISTORY_WINDOWS))
-            .map(|_| self.traffic.answers(&arm, &before(self.window, &self.bounds)))
+        let windows = i32::try_from(windows.min(HISTORY_WINDOWS)).unwrap_or_default();
+        let windows: Vec<_> = (0..windows)
+            .map(|index| {
+                let end = self.window * (index + 1 - windows);
+                self.traffic.answers(&arm, &before(end, self.window, &self.bounds))
+            })
             .collect();
         let mut day = Answers::default();
-        for pod in self.traffic.answers(&arm, &before(TimeDelta::days(1), &self.bounds)) {
+        // The day is long before: what befell a pod then does not matter to its sum.
+        let day_before = before(-TimeDelta::hours(1), TimeDelta::days(1), &self.bounds);
+        for pod in self.traffic.answers(&arm, &day_before) {
             day += &pod;
         }
         let of = |measure: &Measure| {
@@ -264,6 +272,6 @@ fn sum(pods: impl Iterator<Item = Counts>) -> Option<Counts> {
 }
 
 /// A stretch of time before the scenario: without its bursts.
-fn before(lasts: TimeDelta, bounds: &[f64]) -> Interval<'_> {
-    Interval { end: TimeDelta::zero(), lasts, bursts: &[], bounds }
+fn before(end: TimeDelta, lasts: TimeDelta, bounds: &[f64]) -> Interval<'_> {
+    Interval { end, lasts, bursts: &[], bounds }
 }

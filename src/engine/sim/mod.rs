@@ -8,6 +8,7 @@ mod scenario;
 mod shares;
 mod story;
 mod traffic;
+mod unrest;
 
 pub use arms::{Measure, Truth, truth};
 pub use branch::{Branch, Commit};
@@ -16,3 +17,4 @@ pub use run::run;
 pub use scenario::{Event, Happening, Scenario};
 pub use story::{Line, Run, StepTime, Told, Turned};
 pub use traffic::{Answers, Arm, Burst, Hits, Interval, Law, Traffic};
+pub use unrest::{Incidents, Unrest};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run::FIRST;
 use super::traffic::{Burst, Law};
+use super::unrest::Unrest;
 use crate::effect::RevertOutcome;
 use crate::observed::{Trouble, What};
 use crate::state::Revision;
@@ -38,6 +39,8 @@ pub struct Scenario {
     pub values: BTreeMap<String, f64>,
     /// Times in which things are worse.
     pub bursts: Vec<Burst>,
+    /// What befalls pods by chance.
+    pub unrest: Unrest,
     /// What happens, in the order of time.
     pub events: Vec<Event>,
 }

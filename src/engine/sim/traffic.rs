@@ -2,10 +2,12 @@
 
 use chrono::TimeDelta;
 use rand::Rng;
-use rand_distr::{Binomial, Distribution, Normal, Poisson};
+use rand_distr::{Binomial, Distribution, Normal};
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 use statrs::function::erf::erfc;
+
+use super::unrest::{Drawn, Unrest, poisson};
 
 /// How one version answers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,6 +93,7 @@ pub struct Traffic {
     dice: Pcg64Mcg,
     /// Per pod index, standard normal: how much worse than its law the pod is.
     luck: Vec<f64>,
+    drawn: Drawn,
 }
 
 /// One arm during one interval.
@@ -109,7 +112,15 @@ pub struct Arm<'a> {
 impl Traffic {
     /// The same seed gives the same requests.
     pub fn new(seed: u64) -> Self {
-        Self { dice: Pcg64Mcg::new(u128::from(seed) << 1 | 1), luck: Vec::new() }
+        let dice = Pcg64Mcg::new(u128::from(seed) << 1 | 1);
+        Self { dice, luck: Vec::new(), drawn: Drawn::none() }
+    }
+
+    /// With what befalls pods by chance between two instants; at most `pods` of each version.
+    pub fn befallen(seed: u64, unrest: Unrest, span: (TimeDelta, TimeDelta), pods: u32) -> Self {
+        let mut traffic = Self::new(seed);
+        traffic.drawn = Drawn::new(unrest, span, pods, &mut traffic.dice);
+        traffic
     }
 
     /// What each pod of an arm answered in an interval.
@@ -121,12 +132,13 @@ impl Traffic {
                 let luck = self.luck_of(pod, arm.canary);
                 let (errors, slower) = worse(during.bursts, during.end, arm.canary, pod == 0);
                 let usual = arm.law.errors * (arm.law.pod_spread * luck).exp();
-                let total = self.poisson(per_pod);
-                Answers {
-                    total,
-                    errors: self.binomial(total, (usual + errors).clamp(0.0, 1.0)),
-                    slow: self.slow(total, arm.law, slower, during.bounds),
-                }
+                let rate = usual * self.drawn.times(during.end, pod, arm.canary) + errors;
+                let slower = slower * self.drawn.slower(luck);
+                let total = poisson(per_pod, &mut self.dice);
+                let burst = self.drawn.bursts(total, rate, &mut self.dice);
+                let errors = burst.unwrap_or_else(|| self.binomial(total, rate.clamp(0.0, 1.0)));
+                let slow = self.slow(total, arm.law, slower, during.bounds);
+                Answers { total, errors, slow }
             })
             .collect()
     }
@@ -148,8 +160,7 @@ impl Traffic {
 
     /// A number from 0 up to, not including, 1.
     pub fn uniform(&mut self) -> f64 {
-        // 53 bits: as many as a float holds.
-        (self.dice.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+        uniform(&mut self.dice)
     }
 
     fn luck_of(&mut self, pod: u32, canary: bool) -> f64 {
@@ -161,21 +172,14 @@ impl Traffic {
         self.luck.get(index).copied().unwrap_or(0.0)
     }
 
-    fn poisson(&mut self, mean: f64) -> u64 {
-        let Ok(law) = Poisson::new(mean) else { return 0 };
-        let drawn: f64 = law.sample(&mut self.dice);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a Poisson number is a whole, non-negative one; `as` saturates"
-        )]
-        let drawn = drawn as u64;
-        drawn
-    }
-
     fn binomial(&mut self, n: u64, p: f64) -> u64 {
         Binomial::new(n, p).map_or(0, |law| law.sample(&mut self.dice))
     }
+}
+
+pub(super) fn uniform(dice: &mut Pcg64Mcg) -> f64 {
+    // 53 bits: as many as a float holds.
+    (dice.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// What bursts add to the error rate, and how many times slower they make things.

@@ -1,5 +1,9 @@
 //! Is the canary worse than the margin?
 
+use std::collections::VecDeque;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
 use super::{Block, Mixture, log_grid};
 
 /// Alternatives of [`RateRatio`]: the canary's rate is this many times what the margin allows.
@@ -68,25 +72,64 @@ pub(super) fn ratio_factor(block: &Block, relative: f64, absolute: f64, r: f64) 
 /// stays within one window is one vote, however many requests it hits; windows without errors do
 /// not count. One window wins at most `1/pi`: even a total outage takes a few, hence the guard
 /// lane.
+///
+/// An incident that lasts is a vote in every window it lasts. [`BlockShare::outside`] is what is
+/// left without the stretch of time that says most: leaving a stretch out leaves an e-process, and
+/// the one with the least evidence is at most that one.
 #[derive(Clone, Debug)]
 pub struct BlockShare {
     relative: f64,
     products: Mixture<10>,
+    stretch: Option<Stretch>,
+}
+
+/// The stretch of time that says most.
+#[derive(Clone, Debug)]
+struct Stretch {
+    lasts: TimeDelta,
+    /// The windows of the latest stretch: when each ended, and its factors.
+    latest: VecDeque<(DateTime<Utc>, [f64; 10])>,
+    /// The largest product of any stretch up to that long so far, at least 1, by fraction.
+    most: [f64; 10],
+}
+
+impl Stretch {
+    fn fold(&mut self, end: DateTime<Utc>, factors: [f64; 10]) {
+        self.latest.push_back((end, factors));
+        while self.latest.front().is_some_and(|(begin, _)| *begin <= end - self.lasts) {
+            self.latest.pop_front();
+        }
+        // Also shorter ones: what was lost before the harm began must not hide it.
+        let mut sums = [0.0; 10];
+        for (_, factors) in self.latest.iter().rev() {
+            for ((sum, factor), most) in sums.iter_mut().zip(factors).zip(&mut self.most) {
+                *sum += factor;
+                *most = most.max(*sum);
+            }
+        }
+    }
 }
 
 impl BlockShare {
     /// From the first window on. `relative` is positive.
     pub const fn new(relative: f64) -> Self {
-        Self { relative, products: Mixture::plain() }
+        Self { relative, products: Mixture::plain(), stretch: None }
     }
 
     /// The harm may begin with any window. `relative` is positive.
     pub const fn restarting(relative: f64) -> Self {
-        Self { relative, products: Mixture::restarting() }
+        Self { relative, products: Mixture::restarting(), stretch: None }
     }
 
-    /// One more window.
-    pub fn fold(&mut self, block: &Block) {
+    /// Keeps the stretch of time that says most apart, too.
+    #[must_use = "the process itself does not change"]
+    pub fn with_stretch(self, lasts: TimeDelta) -> Self {
+        let stretch = Stretch { lasts, latest: VecDeque::new(), most: [0.0; 10] };
+        Self { stretch: Some(stretch), ..self }
+    }
+
+    /// One more window, and when it ended.
+    pub fn fold(&mut self, block: &Block, end: DateTime<Utc>) {
         if !block.compares() || block.canary_bad + block.stable_bad <= 0.0 {
             return;
         }
@@ -94,12 +137,21 @@ impl BlockShare {
         let expected = expected / (expected + block.stable_total);
         let share = block.canary_bad / (block.canary_bad + block.stable_bad);
         let payoff = share / expected - 1.0;
-        self.products.fold(&FRACTIONS.map(|fraction| (fraction * payoff).ln_1p()));
+        let factors = FRACTIONS.map(|fraction| (fraction * payoff).ln_1p());
+        self.products.fold(&factors);
+        if let Some(stretch) = &mut self.stretch {
+            stretch.fold(end, factors);
+        }
     }
 
     /// The natural logarithm of the evidence so far.
     pub fn log_e(&self) -> f64 {
         self.products.log_e()
+    }
+
+    /// The same without the stretch of time that says most. `None`: none is kept apart.
+    pub fn outside(&self) -> Option<f64> {
+        self.stretch.as_ref().map(|stretch| self.products.without(&stretch.most))
     }
 }
 

@@ -18,13 +18,20 @@ const HIGHEST: f64 = 0.8;
 /// 1 for every rate up to the limit, also when it changes. Harm may begin with any sample: a
 /// release that breaks after an hour is seen after a handful of requests too.
 ///
-/// Requests are taken one by one: retries of one client that all fail count as many. That is the
-/// price of seconds; the evidence lane has no such haste.
+/// Within a sample requests are taken one by one: retries of one client that all fail count as
+/// many. So there is [`Limit::without_worst`] too: the evidence that is left without the one sample
+/// that says most. Leaving a sample out leaves an e-process, and the one with the least evidence is
+/// at most that one.
+///
+/// Each sample's logarithm is divided by `dispersion`, at least 1: see
+/// [`NonInferiority`](super::NonInferiority).
 #[derive(Clone, Debug)]
 pub struct Limit {
     bad: [f64; 20],
     good: [f64; 20],
     products: Mixture<20>,
+    /// The largest factor of a sample so far, at least 1, by point.
+    worst: [f64; 20],
 }
 
 impl Limit {
@@ -36,26 +43,36 @@ impl Limit {
             bad: rates.map(|rate| (rate / limit).ln()),
             good: rates.map(|rate| ((1.0 - rate) / (1.0 - limit)).ln()),
             products: Mixture::restarting(),
+            worst: [0.0; 20],
         }
     }
 
     /// One more sample: what came since the one before. Without requests it says nothing.
-    pub fn fold(&mut self, counts: Counts) {
+    pub fn fold(&mut self, counts: Counts, dispersion: f64) {
         if counts.total == 0 {
             return;
         }
         let bad = counts.bad.min(counts.total);
         let (good, bad) = ((counts.total - bad) as f64, bad as f64);
+        let dispersion = dispersion.max(1.0);
         let factors = std::array::from_fn(|point| {
             let at = |logs: &[f64; 20]| logs.get(point).copied().unwrap_or(0.0);
-            bad * at(&self.bad) + good * at(&self.good)
+            (bad * at(&self.bad) + good * at(&self.good)) / dispersion
         });
         self.products.fold(&factors);
+        for (worst, factor) in self.worst.iter_mut().zip(factors) {
+            *worst = worst.max(factor);
+        }
     }
 
     /// The natural logarithm of the evidence so far.
     pub fn log_e(&self) -> f64 {
         self.products.log_e()
+    }
+
+    /// The same without the sample that says most.
+    pub fn without_worst(&self) -> f64 {
+        self.products.without(&self.worst)
     }
 }
 

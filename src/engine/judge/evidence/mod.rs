@@ -21,6 +21,7 @@ mod fail;
 mod growth;
 mod limit;
 mod pass;
+mod spread;
 
 use crate::judge::Counts;
 
@@ -31,6 +32,7 @@ pub use fail::{BlockShare, RateRatio};
 pub use growth::{FAIL_COST, PASS_COST, fail_growth, pass_growth, requests_needed};
 pub use limit::{Limit, PoissonLimit};
 pub use pass::NonInferiority;
+pub use spread::Spread;
 
 /// One window of both arms, as numbers to calculate with: never more bad requests than requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,11 +65,15 @@ impl Block {
     }
 }
 
+/// The weight of harm that does not begin with the first window.
+const LATER: f64 = 0.2;
+
 /// An average of products, in logarithms: one product per point of a grid of alternatives.
 ///
 /// With restarts it is also an average over the window in which the harm began: the process that
-/// starts with the k-th window has weight `1/(k(k+1))`. An average of e-processes is one. Harm that
-/// begins after a healthy hour is so seen as fast as at once, for `ln(k(k+1))` more evidence.
+/// starts with the first window has weight .8, for most bad releases are bad from the beginning,
+/// and the one that starts with the k-th `.2/(k(k-1))`. An average of e-processes is one. Harm that
+/// begins after a healthy hour is so seen as fast as at once, for `ln(5k(k-1))` more evidence.
 #[derive(Clone, Debug, PartialEq)]
 struct Mixture<const N: usize> {
     logs: [f64; N],
@@ -87,9 +93,9 @@ impl<const N: usize> Mixture<N> {
     /// Multiplies every product by its next factor, given as a logarithm.
     fn fold(&mut self, factors: &[f64; N]) {
         let begin = self.starts.map(|starts| {
-            let k = starts.saturating_add(1);
-            self.starts = Some(k);
-            -(k as f64).ln() - (k as f64 + 1.0).ln()
+            self.starts = Some(starts.saturating_add(1));
+            let before = starts as f64;
+            if starts == 0 { (1.0 - LATER).ln() } else { (LATER / before / (before + 1.0)).ln() }
         });
         for (log, factor) in self.logs.iter_mut().zip(factors) {
             let before = begin.map_or(*log, |begin| log_add(*log, begin));
@@ -98,11 +104,25 @@ impl<const N: usize> Mixture<N> {
     }
 
     fn log_e(&self) -> f64 {
-        let begun = log_mean(&self.logs);
+        self.with_unbegun(&self.logs)
+    }
+
+    /// With something taken out of every product, given as a logarithm.
+    fn without(&self, taken: &[f64; N]) -> f64 {
+        let mut logs = self.logs;
+        for (log, taken) in logs.iter_mut().zip(taken) {
+            *log -= taken;
+        }
+        self.with_unbegun(&logs)
+    }
+
+    fn with_unbegun(&self, logs: &[f64; N]) -> f64 {
+        let begun = log_mean(logs);
         match self.starts {
             None => begun,
-            // The processes that have not begun yet are still at 1: their weights sum to 1/(k+1).
-            Some(k) => log_add(begun, -((k as f64) + 1.0).ln()),
+            // The processes that have not begun yet are still at 1.
+            Some(0) => 0.0,
+            Some(k) => log_add(begun, (LATER / k as f64).ln()),
         }
     }
 }

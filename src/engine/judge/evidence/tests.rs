@@ -1,6 +1,7 @@
 //! Reference values, exact expectations, and what must hold for any numbers.
 //! The reference values were computed independently with numpy 2.4 and scipy 1.17.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 
 use super::fail::{ratio_factor, share_factors_with_absolute};
@@ -73,7 +74,7 @@ fn block_share_has_its_reference_values() {
     let at_half = [1.098_612_29, 0.405_465_11, 2.047_692_84];
     let absolute = [0.735_906_28, -0.158_181_99, 1.008_209_11];
     for (index, window) in three().iter().enumerate() {
-        evidence.fold(window);
+        evidence.fold(window, DateTime::UNIX_EPOCH);
         close(evidence.log_e(), all[index]);
         half += share_factors_with_absolute(window, 1.0, 0.0, true)[5];
         close(half, at_half[index]);
@@ -202,7 +203,7 @@ fn rate_ratio(relative: f64, absolute: f64) -> impl Fn(&Block) -> f64 {
 fn block_share(relative: f64) -> impl Fn(&Block) -> f64 {
     move |window| {
         let mut evidence = BlockShare::restarting(relative);
-        evidence.fold(window);
+        evidence.fold(window, DateTime::UNIX_EPOCH);
         evidence.log_e()
     }
 }
@@ -252,10 +253,10 @@ fn the_guard_is_fair_at_its_limit_also_over_two_samples() {
         let mut sum = 0.0;
         for (bad, p) in binomial(first, 0.05).into_iter().enumerate() {
             let mut evidence = Limit::new(0.05);
-            evidence.fold(Counts { total: first, bad: bad as u64 });
+            evidence.fold(Counts { total: first, bad: bad as u64 }, 1.0);
             for (bad, q) in binomial(second, 0.05).into_iter().enumerate() {
                 let mut evidence = evidence.clone();
-                evidence.fold(Counts { total: second, bad: bad as u64 });
+                evidence.fold(Counts { total: second, bad: bad as u64 }, 1.0);
                 sum += p * q * evidence.log_e().exp();
             }
         }
@@ -267,12 +268,12 @@ fn the_guard_is_fair_at_its_limit_also_over_two_samples() {
 fn harm_after_a_healthy_hour_is_seen_within_a_handful_of_requests() {
     let mut evidence = Limit::new(0.05);
     for _ in 0..720 {
-        evidence.fold(Counts { total: 25, bad: 0 });
+        evidence.fold(Counts { total: 25, bad: 0 }, 1.0);
     }
     assert!(evidence.log_e() < -5.0);
     let mut requests = 0;
     while evidence.log_e() < 4000.0_f64.ln() {
-        evidence.fold(Counts { total: 1, bad: 1 });
+        evidence.fold(Counts { total: 1, bad: 1 }, 1.0);
         requests += 1;
     }
     assert!(requests <= 9, "{requests}");
@@ -282,8 +283,8 @@ fn harm_after_a_healthy_hour_is_seen_within_a_handful_of_requests() {
 fn a_burst_within_one_window_is_one_vote() {
     let mut small = BlockShare::new(1.5);
     let mut large = BlockShare::new(1.5);
-    small.fold(&block(1, 1000, 0, 19_000));
-    large.fold(&block(1000, 1000, 0, 19_000));
+    small.fold(&block(1, 1000, 0, 19_000), DateTime::UNIX_EPOCH);
+    large.fold(&block(1000, 1000, 0, 19_000), DateTime::UNIX_EPOCH);
     assert_eq!(small.log_e().to_bits(), large.log_e().to_bits());
 }
 
@@ -296,9 +297,9 @@ fn splitting_a_window_leaves_the_rate_ratio_as_it_is_but_not_the_votes() {
     two.fold(&half);
     close(one.log_e(), two.log_e());
     let (mut one, mut two) = (BlockShare::new(1.2), BlockShare::new(1.2));
-    one.fold(&whole);
-    two.fold(&half);
-    two.fold(&half);
+    one.fold(&whole, DateTime::UNIX_EPOCH);
+    two.fold(&half, DateTime::UNIX_EPOCH);
+    two.fold(&half, DateTime::UNIX_EPOCH);
     assert!(two.log_e() > one.log_e() + 0.5);
 }
 
@@ -308,7 +309,7 @@ fn total_failure_does_not_overflow() {
     evidence.fold(&block(300, 300, 0, 5700));
     assert!(evidence.log_e() > 700.0 && evidence.log_e().is_finite());
     let mut guard = Limit::new(0.05);
-    guard.fold(Counts { total: 1_000_000, bad: 1_000_000 });
+    guard.fold(Counts { total: 1_000_000, bad: 1_000_000 }, 1.0);
     assert!(guard.log_e() > 1e6 && guard.log_e().is_finite());
 }
 
@@ -356,11 +357,11 @@ proptest! {
         let mut dispersion = Dispersion::default();
         for (a, b, c, d) in windows {
             let window = block(a, b, c, d);
-            share.fold(&window);
+            share.fold(&window, DateTime::UNIX_EPOCH);
             ratio.fold(&window);
             pass.fold(&window, dispersion.estimate());
             likelihood.fold(&window, 1.0);
-            guard.fold(Counts { total: b, bad: a });
+            guard.fold(Counts { total: b, bad: a }, dispersion.estimate());
             dispersion.fold(&[Counts { total: b, bad: a }, Counts { total: d, bad: c }]);
         }
         for log_e in [share.log_e(), ratio.log_e(), pass.log_e(), likelihood.log_e(), guard.log_e()]
@@ -401,3 +402,5 @@ proptest! {
         prop_assert!(pass(&more) <= pass(&less) + 1e-12);
     }
 }
+
+mod spared;

@@ -5,8 +5,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{Missing, Opinion, Weights};
 use crate::judge::ratio::RunningRatio;
 use crate::judge::{
-    Analysis, Context, CountSeries, GuardSample, Judgement, Kind, Ratio, Threshold, Window,
-    combine, threshold,
+    Analysis, Context, CountSeries, GuardSample, Judgement, Kind, Threshold, Window, combine,
+    threshold,
 };
 
 /// A judgement that grows with its samples. [`judge`](crate::judge::judge) folds all samples at
@@ -23,7 +23,7 @@ pub struct Running<'a> {
 
 /// One criterion's samples so far.
 enum Line {
-    Ratio(Ratio, Box<RunningRatio>),
+    Ratio(Box<RunningRatio>),
     Threshold(Threshold, Vec<(DateTime<Utc>, Option<f64>)>),
 }
 
@@ -44,7 +44,7 @@ impl<'a> Running<'a> {
                 Kind::Ratio(ratio) => {
                     let bounds = analysis.bounds;
                     let running = RunningRatio::new(ratio, before, since, bounds, &context);
-                    Line::Ratio(*ratio, Box::new(running))
+                    Line::Ratio(Box::new(running))
                 }
                 Kind::Threshold(threshold) => Line::Threshold(*threshold, Vec::new()),
             }
@@ -55,14 +55,14 @@ impl<'a> Running<'a> {
 
     /// One more window of the criterion with this index.
     pub fn window(&mut self, criterion: usize, window: &Window) {
-        if let Some(Line::Ratio(_, ratio)) = self.lines.get_mut(criterion) {
+        if let Some(Line::Ratio(ratio)) = self.lines.get_mut(criterion) {
             ratio.window(window);
         }
     }
 
     /// One more guard sample of the criterion with this index.
     pub fn sample(&mut self, criterion: usize, sample: &GuardSample) {
-        if let Some(Line::Ratio(_, ratio)) = self.lines.get_mut(criterion) {
+        if let Some(Line::Ratio(ratio)) = self.lines.get_mut(criterion) {
             ratio.sample(sample);
         }
     }
@@ -85,11 +85,11 @@ impl<'a> Running<'a> {
             .map(|(criterion, line)| {
                 let mut opinion = Opinion::new(&criterion.name);
                 match line {
-                    Line::Ratio(ratio, running) => {
+                    Line::Ratio(running) => {
                         let finding = running.finding();
                         opinion.error = missing.arms(&finding);
                         let bounds = self.analysis.bounds;
-                        opinion.compare(criterion, &self.weights, bounds, ratio, &finding);
+                        opinion.compare(criterion, &self.weights, bounds, &finding);
                     }
                     Line::Threshold(limits, values) => {
                         let finding = threshold::find(*limits, values, self.since);
@@ -112,7 +112,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::judge::{Counts, Criterion, History, Op, Samples, Series, judge};
+    use crate::judge::{Counts, Criterion, History, Op, Ratio, Samples, Series, judge};
 
     fn analysis() -> Analysis {
         let criterion = |name: &str, kind| Criterion { name: name.to_owned(), weight: None, kind };

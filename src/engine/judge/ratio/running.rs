@@ -2,19 +2,14 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Arm, Finding, Fold, Guard, guard_limit};
+use super::guard::GuardLane;
+use super::{Finding, Fold};
 use crate::judge::{Bounds, Context, CountSeries, GuardSample, Ratio, Window};
 
 /// What [`super::find`] folds anew each time, kept from one look to the next.
 pub(in crate::judge) struct RunningRatio {
     fold: Fold,
-    guard: Option<RunningGuard>,
-}
-
-struct RunningGuard {
-    limit: f64,
-    canary: Arm,
-    stable: Arm,
+    guard: Option<GuardLane>,
 }
 
 impl RunningRatio {
@@ -26,11 +21,7 @@ impl RunningRatio {
         bounds: Bounds,
         context: &Context,
     ) -> Self {
-        let guard = guard_limit(ratio, before).map(|limit| RunningGuard {
-            limit,
-            canary: Arm::new(limit),
-            stable: Arm::new(limit),
-        });
+        let guard = GuardLane::new(ratio, before);
         let mut running = Self { fold: Fold::new(ratio, before, since, bounds, context), guard };
         before.windows.iter().for_each(|window| running.window(window));
         before.guard.iter().for_each(|sample| running.sample(sample));
@@ -43,17 +34,11 @@ impl RunningRatio {
 
     pub(in crate::judge) fn sample(&mut self, sample: &GuardSample) {
         if let Some(guard) = &mut self.guard {
-            guard.canary.cumulative(sample.canary);
-            guard.stable.cumulative(sample.stable);
+            guard.sample(sample);
         }
     }
 
     pub(in crate::judge) fn finding(&self) -> Finding {
-        self.fold.finish(self.guard.as_ref().map(|guard| Guard {
-            limit: guard.limit,
-            canary: guard.canary.evidence.log_e(),
-            stable: guard.stable.evidence.log_e(),
-            counts: guard.canary.counts,
-        }))
+        self.fold.finish(self.guard.as_ref().map(GuardLane::finish))
     }
 }
