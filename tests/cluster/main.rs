@@ -17,6 +17,7 @@ mod gitops;
 mod hands;
 mod input;
 mod kubelet;
+mod many;
 mod observe;
 mod releases;
 mod runner;
@@ -48,6 +49,7 @@ pub(crate) fn main() -> ExitCode {
     all.extend(faults::stories());
     all.extend(engines::stories());
     all.extend(gateway::stories());
+    all.extend(many::stories());
     all.extend(alone().into_iter().map(Story::alone));
     all.extend(with_argocd().into_iter().map(Story::with_argocd));
     runner::run(all)

@@ -6,7 +6,7 @@ mod engine;
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU16, Ordering},
     time::Duration,
@@ -68,7 +68,6 @@ pub(crate) struct Shop {
     pub(crate) load: Load,
     setting: Setting,
     controller: Option<Daemon>,
-    listen: u16,
     kubeconfig: PathBuf,
 }
 
@@ -94,7 +93,7 @@ impl Shop {
         name: &str,
         setting: Setting,
     ) -> Result<Self> {
-        INSTALLED.get_or_try_init(|| install(world)).await?;
+        installed(world).await?;
         let namespace = world.namespace(name).await?;
         let repository = world.forge().repository(&namespace).await?;
         admin_objects(world, &namespace, &repository, &setting).await?;
@@ -109,14 +108,7 @@ impl Shop {
         follower.wait_applied(&first, SOON).await?;
         let flux = world.flux().followed(&namespace, "web");
         let load = Load::start(LoadOptions::new(world.gateway(), host(&namespace), RATE)).await?;
-        let kubeconfig = match &setting.api_server {
-            Some(url) => {
-                let account = world.account(HOME, "tidegate").await?.through(url);
-                account.write(&world.folder().join(format!("{namespace}.kubeconfig")))?
-            }
-            None => world.kubeconfig_for(HOME, "tidegate").await?,
-        };
-        let listen = LISTEN.fetch_add(1, Ordering::Relaxed);
+        let kubeconfig = kubeconfig(world, &namespace, setting.api_server.as_deref()).await?;
         let mut shop = Self {
             world,
             namespace,
@@ -126,7 +118,6 @@ impl Shop {
             load,
             setting,
             controller: None,
-            listen,
             kubeconfig,
         };
         shop.start_controller()?;
@@ -141,20 +132,9 @@ impl Shop {
     /// Starts `tidegate run` with exactly the rights that `deploy/` gives.
     pub(crate) fn start_controller(&mut self) -> Result<()> {
         ensure!(self.controller.is_none(), "the controller runs already");
-        let straight = format!("http://127.0.0.1:{}", ports::ALERTMANAGER);
-        let alertmanager = self.setting.alertmanager.as_ref().unwrap_or(&straight);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command
-            .args(["run", "--leader-elect", "false", "--namespace", &self.namespace])
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .args(["--alertmanager", alertmanager])
-            .args(["--listen", &SocketAddr::from(([127, 0, 0, 1], self.listen)).to_string()])
-            .arg("--data")
-            .arg(self.world.folder().join(format!("{}-git", self.namespace)))
-            .env("RUST_LOG", "info,tidegate=debug");
-        let name = format!("tidegate-{}", self.namespace);
-        self.controller = Some(Daemon::start(&name, self.world.logs(), command)?);
+        let alertmanager = self.setting.alertmanager.as_deref();
+        let started = controller(self.world, &self.namespace, &self.kubeconfig, alertmanager);
+        self.controller = Some(started?);
         Ok(())
     }
 
@@ -269,6 +249,44 @@ fn edited(setting: &Setting, path: &str, text: &str) -> String {
 
 fn host(namespace: &str) -> String {
     format!("{namespace}.example.com")
+}
+
+/// Runs the controller for one namespace; alerts go where they are told to.
+pub(crate) fn controller(
+    world: &World,
+    namespace: &str,
+    kubeconfig: &Path,
+    alertmanager: Option<&str>,
+) -> Result<Daemon> {
+    let straight = format!("http://127.0.0.1:{}", ports::ALERTMANAGER);
+    let listen = SocketAddr::from(([127, 0, 0, 1], LISTEN.fetch_add(1, Ordering::Relaxed)));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command
+        .args(["run", "--leader-elect", "false", "--namespace", namespace])
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        .args(["--alertmanager", alertmanager.unwrap_or(&straight)])
+        .args(["--listen", &listen.to_string()])
+        .arg("--data")
+        .arg(world.folder().join(format!("{namespace}-git")))
+        .env("RUST_LOG", "info,tidegate=debug");
+    Daemon::start(&format!("tidegate-{namespace}"), world.logs(), command)
+}
+
+/// The controller's identity, by way of a proxy where one is given.
+pub(crate) async fn kubeconfig(
+    world: &World,
+    namespace: &str,
+    proxy: Option<&str>,
+) -> Result<PathBuf> {
+    let Some(url) = proxy else { return world.kubeconfig_for(HOME, "tidegate").await };
+    let account = world.account(HOME, "tidegate").await?.through(url);
+    account.write(&world.folder().join(format!("{namespace}.kubeconfig")))
+}
+
+/// Waits until the cluster has what belongs into it.
+pub(crate) async fn installed(world: &World) -> Result<()> {
+    INSTALLED.get_or_try_init(|| install(world)).await.map(drop)
 }
 
 /// What a platform engineer does once in a cluster: `kubectl apply -k deploy`.
