@@ -19,6 +19,7 @@ mod gitops;
 mod hands;
 mod input;
 mod kubelet;
+mod many;
 mod observe;
 mod people;
 mod releases;
@@ -58,6 +59,7 @@ pub(crate) fn main() -> ExitCode {
     all.extend(strategies::stories());
     all.extend(causes::stories());
     all.extend(watching::stories());
+    all.extend(many::stories());
     all.extend(alone().into_iter().map(Story::alone));
     all.extend(with_argocd().into_iter().map(Story::with_argocd));
     runner::run(all)
@@ -95,7 +97,7 @@ fn smoke() -> Vec<Story> {
     ]
 }
 
-/// Run with `cargo test --test cluster -- --include-ignored`.
+/// Run with `cargo test --test matrix`.
 fn matrix() -> Vec<Story> {
     stories![matrix:
         gitops::a_wait_reports_what_is_not_ready_in_time,

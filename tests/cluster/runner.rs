@@ -30,7 +30,7 @@ const STORY_WITHIN: Duration = Duration::from_mins(5);
 pub(crate) enum Tier {
     /// With every `cargo test --workspace`.
     Smoke,
-    /// Only with `--ignored` or `--include-ignored`.
+    /// Only with `cargo test --test matrix`, which is `--include-ignored`.
     Matrix,
 }
 
@@ -180,7 +180,7 @@ fn inside(sandbox: &Sandbox, stories: Vec<Story>) -> Result<ExitCode> {
     if left_out.is_empty() {
         println!("left out: nothing");
     } else {
-        println!("left out, told with `-- --include-ignored`: {}", left_out.join(", "));
+        println!("left out, for `cargo test --test matrix`: {}", left_out.join(", "));
     }
     Ok(conclusion.exit_code())
 }

@@ -6,7 +6,7 @@ mod engine;
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU16, Ordering},
     time::Duration,
@@ -79,7 +79,6 @@ pub(crate) struct Shop {
     pub(crate) load: Load,
     setting: Setting,
     controller: Option<Daemon>,
-    listen: u16,
     kubeconfig: PathBuf,
 }
 
@@ -105,7 +104,7 @@ impl Shop {
         name: &str,
         setting: Setting,
     ) -> Result<Self> {
-        INSTALLED.get_or_try_init(|| install(world)).await?;
+        installed(world).await?;
         let namespace = world.namespace(name).await?;
         observer::watch(&world.kube(), &namespace);
         let repository = world.forge().repository(&namespace).await?;
@@ -121,14 +120,7 @@ impl Shop {
         follower.wait_applied(&first, SOON).await?;
         let flux = world.flux().followed(&namespace, "web");
         let load = Load::start(LoadOptions::new(world.gateway(), host(&namespace), RATE)).await?;
-        let kubeconfig = match &setting.api_server {
-            Some(url) => {
-                let account = world.account(HOME, "tidegate").await?.through(url);
-                account.write(&world.folder().join(format!("{namespace}.kubeconfig")))?
-            }
-            None => world.kubeconfig_for(HOME, "tidegate").await?,
-        };
-        let listen = LISTEN.fetch_add(1, Ordering::Relaxed);
+        let kubeconfig = kubeconfig(world, &namespace, setting.api_server.as_deref()).await?;
         let mut shop = Self {
             world,
             namespace,
@@ -138,7 +130,6 @@ impl Shop {
             load,
             setting,
             controller: None,
-            listen,
             kubeconfig,
         };
         shop.start_controller()?;
@@ -153,20 +144,9 @@ impl Shop {
     /// Starts `tidegate run` with exactly the rights that `deploy/` gives.
     pub(crate) fn start_controller(&mut self) -> Result<()> {
         ensure!(self.controller.is_none(), "the controller runs already");
-        let straight = format!("http://127.0.0.1:{}", ports::ALERTMANAGER);
-        let alertmanager = self.setting.alertmanager.as_ref().unwrap_or(&straight);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command
-            .args(["run", "--leader-elect", "false", "--namespace", &self.namespace])
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .args(["--alertmanager", alertmanager])
-            .args(["--listen", &SocketAddr::from(([127, 0, 0, 1], self.listen)).to_string()])
-            .arg("--data")
-            .arg(self.world.folder().join(format!("{}-git", self.namespace)))
-            .env("RUST_LOG", "info,tidegate=debug");
-        let name = format!("tidegate-{}", self.namespace);
-        self.controller = Some(Daemon::start(&name, self.world.logs(), command)?);
+        let alertmanager = self.setting.alertmanager.as_deref();
+        let started = controller(self.world, &self.namespace, &self.kubeconfig, alertmanager);
+        self.controller = Some(started?);
         Ok(())
     }
 
@@ -292,6 +272,44 @@ fn edited(setting: &Setting, path: &str, text: &str) -> String {
 
 pub(crate) fn host(namespace: &str) -> String {
     format!("{namespace}.example.com")
+}
+
+/// Runs the controller for one namespace; alerts go where they are told to.
+pub(crate) fn controller(
+    world: &World,
+    namespace: &str,
+    kubeconfig: &Path,
+    alertmanager: Option<&str>,
+) -> Result<Daemon> {
+    let straight = format!("http://127.0.0.1:{}", ports::ALERTMANAGER);
+    let listen = SocketAddr::from(([127, 0, 0, 1], LISTEN.fetch_add(1, Ordering::Relaxed)));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command
+        .args(["run", "--leader-elect", "false", "--namespace", namespace])
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        .args(["--alertmanager", alertmanager.unwrap_or(&straight)])
+        .args(["--listen", &listen.to_string()])
+        .arg("--data")
+        .arg(world.folder().join(format!("{namespace}-git")))
+        .env("RUST_LOG", "info,tidegate=debug");
+    Daemon::start(&format!("tidegate-{namespace}"), world.logs(), command)
+}
+
+/// The controller's identity, by way of a proxy where one is given.
+pub(crate) async fn kubeconfig(
+    world: &World,
+    namespace: &str,
+    proxy: Option<&str>,
+) -> Result<PathBuf> {
+    let Some(url) = proxy else { return world.kubeconfig_for(HOME, "tidegate").await };
+    let account = world.account(HOME, "tidegate").await?.through(url);
+    account.write(&world.folder().join(format!("{namespace}.kubeconfig")))
+}
+
+/// Waits until the cluster has what belongs into it.
+pub(crate) async fn installed(world: &World) -> Result<()> {
+    INSTALLED.get_or_try_init(|| install(world)).await.map(drop)
 }
 
 /// What a platform engineer does once in a cluster: `kubectl apply -k deploy`.
