@@ -124,6 +124,9 @@ defaults! {
     /// Errors that come twenty at once are one; a total failure is so proven within 60 requests
     /// however bursty the service was in the last hour.
     GUARD_DISPERSION: f64 = 20.0, "20";
+    /// Stable's dispersion in the hour before up to which one sample may stop a release.
+    /// Ten errors at once, once in an hour, show as 4 and more.
+    CALM_DISPERSION: f64 = 1.5, "1.5";
     /// How long an incident on the canary's pods may last that does not make a release fail.
     /// Five minutes and the windows it begins and ends in: a node that is sick, a neighbour.
     INCIDENT: TimeDelta = TimeDelta::seconds(330), "330s";

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use tidegate_engine::judge::{Analysis, Bounds, Criterion, Kind, Op, Ratio, Threshold};
 use tidegate_engine::plan::{
-    GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, Plan, Step, Traffic,
-    Weight,
+    GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Plan,
+    Step, Traffic, Weight,
 };
 use tidegate_engine::sim::{Event, Happening, Incidents, Law, Measure, Scenario, Unrest};
+use tidegate_engine::windows::Windows;
 
 use crate::simulate::World;
 
@@ -184,6 +185,8 @@ fn plan(bounds: Bounds, traffic: Traffic, steps: Vec<Step>) -> Plan {
         on_failure: OnFailure::Revert,
         on_inconclusive: OnInconclusive::Pause,
         on_low_traffic: OnLowTraffic::Pause,
+        on_restart: OnRestart::Pass,
+        windows: Windows::default(),
         limits: Limits::default(),
         git: Some(GitPlan {
             repository: "fleet".to_owned(),

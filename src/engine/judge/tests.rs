@@ -93,6 +93,30 @@ fn four_failures_of_four_requests_suffice_beside_those_of_one_sample_and_three_d
 }
 
 #[test]
+fn one_sample_suffices_where_an_hour_of_stable_knew_no_bursts() {
+    let sample = GuardSample {
+        at: start() + seconds(2),
+        canary: Some(counts(12, 10)),
+        stable: Some(counts(57, 0)),
+    };
+    let stopped = |hour: Vec<Vec<Counts>>| {
+        let history = History { day: counts(10_000, 10), windows: hour };
+        let (guard, history) = (vec![sample.clone()], Some(history));
+        let series = CountSeries { guard, history, ..CountSeries::default() };
+        let judgement = judge(&errors(), &samples(Series::Counts(series)), &context(2, 0.05));
+        lane(&judgement.verdict) == Some(Lane::Guard)
+    };
+    let pods = |bad| vec![counts(100, bad), counts(100, 0), counts(100, 1)];
+    assert!(stopped(vec![pods(1); 10]), "calm");
+    assert!(stopped(vec![pods(0); 10]), "without an error");
+    let mut bursty = vec![pods(0); 10];
+    bursty[4] = pods(20);
+    assert!(!stopped(bursty), "it had a burst");
+    assert!(!stopped(vec![pods(1); 3]), "too little is known");
+    assert!(!stopped(Vec::new()), "nothing is known");
+}
+
+#[test]
 fn the_guard_says_what_it_saw() {
     let series = steady(2, counts(60, 20), counts(540, 1));
     let judgement = judge(&errors(), &samples(Series::Counts(series)), &context(31, 0.1));

@@ -23,6 +23,8 @@ pub(in crate::judge) struct Guard {
 /// The guard lane, folded as samples come.
 pub(super) struct GuardLane {
     limit: f64,
+    /// One sample suffices.
+    calm: bool,
     canary: Arm,
     stable: Arm,
 }
@@ -31,8 +33,10 @@ impl GuardLane {
     /// `None`: there is no guard lane.
     pub(super) fn new(ratio: &Ratio, series: &CountSeries) -> Option<Self> {
         let limit = limit(ratio, series)?;
+        let (dispersion, calm) = borne(series);
         // Stable is not to be blamed for anything, so it bears with nothing.
-        Some(Self { limit, canary: Arm::new(limit, borne(series)), stable: Arm::new(limit, 1.0) })
+        let stable = Arm::new(limit, 1.0);
+        Some(Self { limit, calm, canary: Arm::new(limit, dispersion), stable })
     }
 
     pub(super) fn sample(&mut self, sample: &GuardSample) {
@@ -41,9 +45,10 @@ impl GuardLane {
     }
 
     pub(super) fn finish(&self) -> Guard {
+        let evidence = &self.canary.evidence;
         Guard {
             limit: self.limit,
-            canary: self.canary.evidence.without_worst(),
+            canary: if self.calm { evidence.log_e() } else { evidence.without_worst() },
             stable: self.stable.evidence.log_e(),
             counts: self.canary.counts,
         }
@@ -69,9 +74,14 @@ pub(super) fn guard(ratio: &Ratio, series: &CountSeries, since: DateTime<Utc>) -
     Some(lane.finish())
 }
 
-/// As much dispersion as stable showed in the hour before.
-fn borne(series: &CountSeries) -> f64 {
-    learnt(series.history.as_ref()).0.estimate().min(defaults::GUARD_DISPERSION)
+/// As much dispersion as stable showed in the hour before, and whether it is known to have none:
+/// then what fails within one sample is no burst of the service's kind, and need not come again.
+fn borne(series: &CountSeries) -> (f64, bool) {
+    let dispersion = learnt(series.history.as_ref()).0.estimate();
+    let windows = series.history.iter().flat_map(|history| &history.windows);
+    let known = windows.flatten().map(|pod| pod.total).sum::<u64>() >= defaults::KNOWN_REQUESTS;
+    let calm = known && dispersion <= defaults::CALM_DISPERSION;
+    (dispersion.min(defaults::GUARD_DISPERSION), calm)
 }
 
 /// The rate no release may exceed. `None`: there is no guard lane.
