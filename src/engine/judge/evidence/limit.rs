@@ -65,6 +65,13 @@ impl Limit {
         }
     }
 
+    /// Takes back what speaks against the arm so far. Evidence only falls by it.
+    pub fn forget(&mut self) {
+        if self.log_e() > 0.0 {
+            (self.products, self.worst) = (Mixture::restarting(), [0.0; 20]);
+        }
+    }
+
     /// The natural logarithm of the evidence so far.
     pub fn log_e(&self) -> f64 {
         self.products.log_e()

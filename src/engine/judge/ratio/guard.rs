@@ -42,6 +42,10 @@ impl GuardLane {
     pub(super) fn sample(&mut self, sample: &GuardSample) {
         self.canary.cumulative(sample.canary);
         self.stable.cumulative(sample.stable);
+        // Both evidences fall alike when an incident of both is over: who is first is chance.
+        if self.stable.evidence.log_e() >= -defaults::ENVIRONMENT_BOUND.ln() {
+            self.canary.evidence.forget();
+        }
     }
 
     pub(super) fn finish(&self) -> Guard {
