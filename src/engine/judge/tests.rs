@@ -101,7 +101,7 @@ fn one_sample_suffices_where_an_hour_of_stable_knew_no_bursts() {
     };
     let stopped = |hour: Vec<Vec<Counts>>| {
         let history = History { day: counts(10_000, 10), windows: hour };
-        let (guard, history) = (vec![sample.clone()], Some(history));
+        let (guard, history) = (vec![sample], Some(history));
         let series = CountSeries { guard, history, ..CountSeries::default() };
         let judgement = judge(&errors(), &samples(Series::Counts(series)), &context(2, 0.05));
         lane(&judgement.verdict) == Some(Lane::Guard)
