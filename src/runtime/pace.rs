@@ -61,7 +61,7 @@ fn bare(status: &Value, next: &Value, fields: &[&str], said: &[&str]) -> Value {
 /// What a turn is like, as far as it matters to how soon it is written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mood {
-    /// No trial.
+    /// No trial, or one that waits for a person.
     pub(super) at_rest: bool,
     /// Something failed: that is said at once.
     pub(super) in_trouble: bool,

@@ -218,7 +218,11 @@ impl Turns {
         };
         let new = status::whole(&told, &live["status"], now);
         self.metrics.phase(key, decision.next.phase());
-        let at_rest = decision.next.trial.is_none();
+        // What waits for a person is at rest, too.
+        let at_rest = matches!(
+            decision.next.trial.as_ref().map(|trial| &trial.stage),
+            None | Some(Stage::Aborted { .. })
+        );
         let in_trouble = told.trouble.as_ref().is_some_and(|trouble| !trouble.is_passing);
         let mood = Mood { at_rest, in_trouble };
         self.write_status(key, &live, &new, mood).await

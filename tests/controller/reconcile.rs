@@ -401,7 +401,8 @@ async fn a_trial_has_a_record_for_people() {
     // What a person asked for is written at once, with all that was decided before.
     let first = world.progress();
     world.api.change(ROLLOUT, |rollout| {
-        rollout["metadata"]["annotations"] = json!({"tidegate.dev/request": "abort-hold"});
+        let asked = format!("abort-hold {canary}");
+        rollout["metadata"]["annotations"] = json!({"tidegate.dev/request": asked});
     });
     world.turn().await;
     let status = &world.api.below(TRIALS)[0]["status"];

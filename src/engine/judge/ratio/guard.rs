@@ -83,7 +83,8 @@ pub(super) fn guard(ratio: &Ratio, series: &CountSeries, since: DateTime<Utc>) -
 fn borne(series: &CountSeries) -> (f64, bool) {
     let dispersion = learnt(series.history.as_ref()).0.estimate();
     let windows = series.history.iter().flat_map(|history| &history.windows);
-    let known = windows.flatten().map(|pod| pod.total).sum::<u64>() >= defaults::KNOWN_REQUESTS;
+    let requests = windows.flatten().fold(0_u64, |sum, pod| sum.saturating_add(pod.total));
+    let known = requests >= defaults::KNOWN_REQUESTS;
     let calm = known && dispersion <= defaults::CALM_DISPERSION;
     (dispersion.min(defaults::GUARD_DISPERSION), calm)
 }
