@@ -175,7 +175,7 @@ fn cases(namespace: &str) -> Vec<Case> {
             json!({"analysis": {"source": "prometeus"}}),
             json!({"analysis": {"source": "prometheus"}}),
             "InvalidSpec",
-            &["spec.analysis.source", "\"prometeus\"", "prometheus"],
+            &["spec.analysis.source", "\"prometeus\"", "allows the namespace"],
         ),
         case(
             json!({"analysis": {"templates": [{"name": "wbe"}]}}),

@@ -64,15 +64,15 @@ async fn a_good_preview_is_switched_to_at_once(world: &'static World) -> Result<
     let visitors = try_the_preview(&shop).await?;
     let start = shop.load.mark();
     shop.release("v3", 0.0).await?;
-    let message = eventually("the preview is there", SOON, async || {
+    let status = eventually("the preview is there", SOON, async || {
         let status = shop.rollout().await?["status"].take();
         ensure!(status["step"] == "1/2", "{} {}", status["phase"], status["message"]);
-        ensure!(status["weight"] == 0 && status["verdict"].is_null(), "{status}");
-        let message = status["message"].as_str().unwrap_or_default().to_owned();
-        Ok(message.contains("no traffic before the switch").then_some(message))
+        Ok((status["phase"] == "Baking").then_some(status))
     })
     .await?;
-    println!("{}: {message}", shop.namespace);
+    println!("{}: {}", shop.namespace, status["message"]);
+    ensure!(status["weight"].as_u64().unwrap_or(0) == 0, "{status}");
+    ensure!(status["verdict"].is_null(), "{status}");
     let ready = preview_pods(&shop).await?;
     ensure!(ready.len() == 3, "expected 3 preview pods, found {ready:?}");
     ensure!(ready.is_disjoint(&before.pods), "stable's pods are in the preview: {ready:?}");

@@ -16,6 +16,8 @@ use tidegate_engine::effect::Effect;
 use tidegate_engine::state::{Revision, TrialId};
 use tidegate_testbed::world::World;
 
+/// How often an effect is asked for where somebody else was faster.
+const TRIES: u32 = 5;
 /// The manager of what Git says, as Flux has it.
 const ENGINE: &str = "kustomize-controller";
 const POLICY: &str = "MutatingAdmissionPolicy";
@@ -160,8 +162,17 @@ impl Stage {
         sets::revision(&deployment).context("the Deployment has a template")
     }
 
+    /// Asks again where somebody was faster, as the controller does: Kubernetes' own controllers
+    /// write to the same objects.
     pub(super) async fn act(&self, effect: &Effect) -> Result<(), ActError> {
-        act::act(&self.cluster, &self.target, effect, Some(&self.trial)).await
+        let mut tries = 1;
+        loop {
+            let done = act::act(&self.cluster, &self.target, effect, Some(&self.trial)).await;
+            match done {
+                Err(error) if error.is_conflict() && tries < TRIES => tries += 1,
+                done => return done,
+            }
+        }
     }
 
     pub(super) async fn all(&self, effects: &[Effect]) -> Result<()> {
