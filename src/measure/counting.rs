@@ -126,15 +126,18 @@ impl Counting {
     /// The last day, the last hour, and stable's counters. `None`: known, or not yet to be had.
     fn next_past(&self, look: &Look<'_>) -> Option<(Span, Span, Group)> {
         let Past::Unknown(asked, last) = self.past else { return None };
-        if asked >= ATTEMPTS || last == Some(look.now) || look.until <= look.since() {
+        let has_begun = look.now.timestamp() > look.since();
+        if asked >= ATTEMPTS || last == Some(look.now) || !has_begun {
             return None;
         }
         let mut pods = look.arms.stable_names();
         pods.truncate(PAST_PODS);
         let mut groups = groups(&self.query, look.arms, look.settings, &pods).into_iter();
         let group = groups.find(|group| group.side != Some(Side::Canary))?;
+        // At once, with what has arrived by now: the guard lane needs it from the first sample on.
+        let known = look.since().min(look.until);
         let span = |back: TimeDelta, step: i64| {
-            let end = look.since().div_euclid(step) * step;
+            let end = known.div_euclid(step) * step;
             let steps = (back.num_seconds() / step).max(1);
             Span { start: end - steps * step, end, step }
         };

@@ -50,7 +50,7 @@ pub(crate) fn stories() -> Vec<Story> {
             "an_engine_that_replaces_loses_no_hold",
             an_engine_that_replaces_loses_no_hold,
         ),
-        Story::matrix(
+        Story::smoke(
             "a_revert_by_hand_ends_the_trial_quietly",
             a_revert_by_hand_ends_the_trial_quietly,
         ),
