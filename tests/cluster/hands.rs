@@ -234,9 +234,7 @@ pub(crate) async fn an_engine_that_replaces_loses_no_hold(world: &'static World)
 /// is woken up.
 pub(crate) async fn a_revert_by_hand_ends_the_trial_quietly(world: &'static World) -> Result<()> {
     let shop = Shop::open(world, "by-hand").await?;
-    // One that waits for health applies nothing newer until the held Deployment goes on.
-    let patch = ["patch", "kustomizations.kustomize.toolkit.fluxcd.io", "web", "--type=merge"];
-    shop.kubectl(&[&patch[..], &["-p", r#"{"spec": {"wait": false}}"#]].concat()).await?;
+    shop.wait_for_no_health().await?;
     let commits = shop.repository.log().await?.len();
     let start = shop.load.mark();
     shop.release("v2", 0.0).await?;

@@ -103,9 +103,7 @@ async fn scaled_to_zero_in_mid_trial_nothing_wrong_serves(world: &'static World)
 /// reverted, and v3 has a trial of its own.
 async fn a_newer_template_takes_the_place_of_the_one_on_trial(world: &'static World) -> Result<()> {
     let shop = Shop::open(world, "newer").await?;
-    // One that waits for health applies nothing newer until the held Deployment goes on.
-    let patch = ["patch", "kustomizations.kustomize.toolkit.fluxcd.io", "web", "--type=merge"];
-    shop.kubectl(&[&patch[..], &["-p", r#"{"spec": {"wait": false}}"#]].concat()).await?;
+    shop.wait_for_no_health().await?;
     let commits = shop.repository.log().await?.len();
     let start = shop.load.mark();
     shop.release("v2", 0.0).await?;

@@ -232,6 +232,14 @@ impl Shop {
         Api::namespaced_with(self.world.kube(), &self.namespace, &resource)
     }
 
+    /// Flux does not wait for health: one that does applies nothing newer until the held Deployment
+    /// goes on.
+    pub(crate) async fn wait_for_no_health(&self) -> Result<()> {
+        let kind = "kustomizations.kustomize.toolkit.fluxcd.io";
+        let patch = r#"{"spec": {"wait": false}}"#;
+        self.kubectl(&["patch", kind, "web", "--type=merge", "-p", patch]).await.map(drop)
+    }
+
     /// What `kubectl` prints.
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let all: Vec<_> =

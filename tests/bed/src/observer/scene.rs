@@ -73,7 +73,7 @@ pub(super) fn selector(service: &Value) -> Map<String, Value> {
     service.pointer("/spec/selector").and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
-/// The set that a Service, or the set itself, is bound to.
+/// The set that a Service is pinned to.
 pub(super) fn hash_of_service(service: &Value) -> Option<&str> {
     service.pointer("/spec/selector")?.get(HASH)?.as_str()
 }
@@ -185,13 +185,13 @@ impl<'a> Release<'a> {
     /// the canary's Service, its weight, the sum of both.
     pub(super) fn shares(&self, route: &Value) -> Vec<(String, u64, u64)> {
         let rules = route.pointer("/spec/rules").and_then(Value::as_array);
+        let own = self.services();
         let mut shares = Vec::new();
         for rule in rules.into_iter().flatten() {
             let backends = rule["backendRefs"].as_array().map(Vec::as_slice).unwrap_or_default();
             let weight = |one: &Value| one["weight"].as_u64().unwrap_or(1);
             let name = |one: &Value| one["name"].as_str().unwrap_or_default().to_owned();
             let canary = backends.iter().find(|one| self.is_canary_service(&name(one)));
-            let own = self.services();
             let stable =
                 backends.iter().find(|one| own.iter().any(|(of, _)| *of == name(one).as_str()));
             if let (Some(canary), Some(stable)) = (canary, stable) {
