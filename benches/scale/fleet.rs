@@ -25,6 +25,20 @@ const WITHIN: Duration = Duration::from_mins(15);
 /// What the metric source is read by: a look at each Rollout on trial is a quarter of it.
 const SCRAPE: &str = "8s";
 
+/// What pins a Service to one set.
+const PIN: &str = "pod-template-hash";
+
+/// Below 1 is well.
+const HARM: &str = "
+apiVersion: tidegate.dev/v1alpha1
+kind: AnalysisTemplate
+metadata: {name: harm}
+spec:
+  metrics:
+    - name: harm
+      threshold: {query: vector(0), op: '<', limit: '1', failures: 1, of: 1}
+";
+
 /// What each of the fleet consists of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
@@ -65,23 +79,16 @@ impl Fleet {
     /// From now on Rollouts stay on trial, and are judged by a number that this source gives.
     pub(crate) async fn judge(&mut self, source: &str) -> Result<()> {
         let name = &self.namespace;
-        let text = format!(
+        let numbers = format!(
             "
 apiVersion: tidegate.dev/v1alpha1
 kind: MetricSource
 metadata: {{name: {name}}}
 spec: {{url: '{source}', allowedNamespaces: [{name}], scrapeInterval: {SCRAPE}, delay: 0s}}
----
-apiVersion: tidegate.dev/v1alpha1
-kind: AnalysisTemplate
-metadata: {{name: harm}}
-spec:
-  metrics:
-    - name: harm
-      threshold: {{query: vector(0), op: '<', limit: '1', failures: 1, of: 1}}
 "
         );
-        apply(&self.world.kube(), &text, Some(&self.namespace)).await?;
+        apply(&self.world.kube(), &numbers, None).await?;
+        apply(&self.world.kube(), HARM, Some(name)).await?;
         self.spec = json!({
             "strategy": {"canary": {"steps": [{"weight": 50, "bake": "1h"}]}},
             "analysis": {"templates": [{"name": "harm"}], "source": self.namespace},
@@ -151,29 +158,37 @@ spec:
         .await
     }
 
-    /// How many canaries have pods.
-    pub(crate) async fn canaries(&self) -> Result<usize> {
-        let kind = GroupVersionKind::gvk("apps", "v1", "ReplicaSet");
-        let sets = self.api_of(&ApiResource::from_gvk(&kind));
-        let found = sets.list(&ListParams::default()).await?;
-        let is_canary = |set: &&DynamicObject| {
-            let owners = set.metadata.owner_references.iter().flatten();
-            owners.into_iter().all(|owner| owner.kind != "Deployment")
-        };
-        let with_pods = |set: &DynamicObject| set.data["spec"]["replicas"] != 0;
-        Ok(found.items.iter().filter(is_canary).filter(|set| with_pods(set)).count())
+    /// Every canary has its share: no Service leads to stable alone.
+    pub(crate) async fn wait_shared(&self) -> Result<()> {
+        let is = |object: &Value| object["spec"]["selector"][PIN].is_null();
+        self.wait("all have their share", Kind::Service, is).await
     }
 
-    /// No canary has pods any more.
-    pub(crate) async fn wait_no_canaries(&self) -> Result<()> {
-        let start = Instant::now();
+    /// How many Services lead to stable alone.
+    async fn home(&self) -> Result<usize> {
+        let found = self.api(Kind::Service).list(&ListParams::default()).await?;
+        // The canary's own Service is pinned as long as there is one.
+        let is_users = |service: &&DynamicObject| {
+            !service.metadata.name.iter().any(|name| name.ends_with("-canary"))
+        };
+        let pin = |service: &&DynamicObject| !service.data["spec"]["selector"][PIN].is_null();
+        Ok(found.items.iter().filter(is_users).filter(pin).count())
+    }
+
+    /// Every Service leads to stable alone; answers when the first did.
+    pub(crate) async fn wait_home(&self) -> Result<Instant> {
+        let (start, mut first) = (Instant::now(), None);
         loop {
-            let left = self.canaries().await?;
-            eprintln!("  {left} canaries after {:.1} s", start.elapsed().as_secs_f64());
-            if left == 0 {
-                return Ok(());
+            let home = self.home().await?;
+            if home > 0 {
+                first.get_or_insert_with(Instant::now);
+                eprintln!("  {home} home after {:.1} s", start.elapsed().as_secs_f64());
             }
-            ensure!(start.elapsed() < WITHIN, "{left} canaries have pods");
+            match first {
+                Some(first) if home == self.size => return Ok(first),
+                _ => ensure!(start.elapsed() < WITHIN, "{home} of {} are home", self.size),
+            }
+            tokio::time::sleep(LOOK / 4).await;
         }
     }
 
