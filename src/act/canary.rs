@@ -50,7 +50,7 @@ const SERVICE_FIELDS: &[&str] = &[
 ];
 
 /// The labels of what belongs to one trial.
-fn trial_labels(target: &Target, trial: Option<&TrialId>) -> Map<String, Value> {
+pub(super) fn trial_labels(target: &Target, trial: Option<&TrialId>) -> Map<String, Value> {
     let mut labels = Map::new();
     labels.insert(ROLLOUT_LABEL.to_owned(), target.label().into());
     if let Some(trial) = trial {
@@ -76,7 +76,7 @@ pub(super) fn owner(target: &Target, revision: &Revision, trial: Option<&TrialId
     })
 }
 
-fn owned_by(owner: &Value) -> Value {
+pub(super) fn owned_by(owner: &Value) -> Value {
     json!([{
         "apiVersion": Kind::ControllerRevision.api_version(),
         "kind": Kind::ControllerRevision.as_str(),

@@ -217,6 +217,7 @@ fn on_trial(stage: Stage) -> State {
         home: None,
         skip: None,
         handed: false,
+        gates: None,
         told: Vec::new(),
         stage,
     };
@@ -225,7 +226,7 @@ fn on_trial(stage: Stage) -> State {
 
 fn asked(state: &State) -> Questions {
     let canary = state.trial.as_ref().map(|trial| trial.canary.clone());
-    Questions { canary, samples: None, revert: None }
+    Questions { canary, samples: None, revert: None, gates: Vec::new() }
 }
 
 async fn seen(objects: Vec<(&str, Value)>, state: &State) -> Result<Seen, ObserveError> {
