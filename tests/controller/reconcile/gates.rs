@@ -96,9 +96,15 @@ async fn a_job_that_cannot_be_started_is_waited_for_and_one_that_fails_ends_the_
     });
     let world = World::of(world.api.clone(), Leading::always());
     let status = until(&world, "over", |status| status["phase"] == "Aborted").await;
-    assert!(says(&status, "gate smoke refused: Job web-smoke-"), "{status:#}");
+    let cause = &status["state"]["trial"]["stage"]["Aborted"]["cause"]["GateRefused"];
+    let expected = format!(
+        "gate smoke refused: Job {}: BackoffLimitExceeded",
+        job["metadata"]["name"].as_str().unwrap()
+    );
+    assert_eq!(cause["message"], expected);
     assert_eq!(world.api.below(JOBS).len(), 1, "it is run once");
-    assert_eq!(world.api.get(SERVICE)["spec"]["selector"], json!({"app": "web"}));
+    let selected = &world.api.get(SERVICE)["spec"]["selector"]["pod-template-hash"];
+    assert_eq!(selected, "5d8f", "stable alone");
 }
 
 #[tokio::test]
