@@ -14,6 +14,7 @@ mod engines;
 mod faults;
 mod floor;
 mod gate;
+mod gates;
 mod gateway;
 mod gitops;
 mod hands;
@@ -55,6 +56,7 @@ pub(crate) fn main() -> ExitCode {
     all.extend(faults::stories());
     all.extend(engines::stories());
     all.extend(gateway::stories());
+    all.extend(gates::stories());
     all.extend(people::stories());
     all.extend(strategies::stories());
     all.extend(causes::stories());
