@@ -7,7 +7,7 @@ use serde_json::Value;
 use tidegate_testbed::world::{World, apply, eventually};
 
 use crate::{
-    causes::it_was_reverted_for,
+    causes::{cause, it_was_reverted_for},
     people::granted,
     releases::{Before, everything_is_as_in_git, nothing_more_happens, phases_until},
     runner::Story,
@@ -24,6 +24,8 @@ pub(crate) fn stories() -> Vec<Story> {
             a_gate_that_refuses_lets_no_request_through,
         ),
         Story::matrix("a_job_opens_each_step", a_job_opens_each_step),
+        Story::matrix("a_job_that_fails_is_a_no", a_job_that_fails_is_a_no),
+        Story::matrix("a_fail_waits_for_no_job", a_fail_waits_for_no_job),
         Story::matrix(
             "a_gate_that_does_not_answer_waits_for_a_person",
             a_gate_that_does_not_answer_waits_for_a_person,
@@ -59,7 +61,8 @@ async fn a_job_opens_each_step(world: &'static World) -> Result<()> {
         gated(path, &text, "at: Step, job: {cronJob: load}")
     };
     let shop = Shop::open_as(world, "gate-job", Setting::edited(asked)).await?;
-    apply(&world.kube(), LOAD, Some(&shop.namespace)).await?;
+    let run = "test $TIDEGATE_CANARY_SERVICE = web-canary && sleep 2";
+    cron_job(&shop, run).await?;
     let start = shop.load.mark();
     shop.release("v3", 0.0).await?;
     let mut jobs = BTreeSet::new();
@@ -80,14 +83,42 @@ async fn a_job_opens_each_step(world: &'static World) -> Result<()> {
     let notes = trials.first().context("there is no Trial")?["status"]["notes"].to_string();
     ensure!(notes.matches(r#""GateOpened""#).count() == 2, "{notes}");
     everything_is_as_in_git(&shop, "v3").await?;
-    eventually("the Jobs are gone, and their pods", SOON, async || {
-        let jobs = shop.list(BATCH, "Job").await?.len();
-        let pods = shop.list("v1", "Pod").await?.len();
-        ensure!((jobs, pods) == (0, 3), "{jobs} Jobs, {pods} pods");
-        Ok(Some(()))
-    })
-    .await?;
+    no_job_is_left(&shop).await?;
     shop.load.snapshot().assert_none_failed(start, Instant::now())?;
+    nothing_more_happens(&shop).await
+}
+
+/// What the Job ended with is what people read, and why Git is put right.
+async fn a_job_that_fails_is_a_no(world: &'static World) -> Result<()> {
+    let asked = |path: &str, text: &str| gated(path, text, "at: Start, job: {cronJob: load}");
+    let shop = Shop::open_as(world, "gate-fails", Setting::edited(asked)).await?;
+    cron_job(&shop, "exit 3").await?;
+    let (before, start) = (Before::of(&shop).await?, shop.load.mark());
+    let bad = shop.release("v2", 0.0).await?;
+    phases_until(&shop, 1, SOON * 2).await?;
+    let why = cause(&shop).await?;
+    println!("{}: {why}", shop.namespace);
+    ensure!(why.ends_with(": BackoffLimitExceeded: exit code 3"), "{why}");
+    it_was_reverted_for(&shop, &before, &bad, "GateRefused: gate tests refused: Job web-").await?;
+    no_job_is_left(&shop).await?;
+    everything_is_as_in_git(&shop, "v1").await?;
+    let since = shop.load.snapshot().since(start);
+    ensure!(since.share("v2").unwrap_or(0.0) == 0.0, "v2 was met: {:?}", since.by_version());
+    Ok(())
+}
+
+/// Harm that users meet brings traffic home while a Job runs, and the Job ends with the trial.
+async fn a_fail_waits_for_no_job(world: &'static World) -> Result<()> {
+    let asked = |path: &str, text: &str| gated(path, text, "at: Step, job: {cronJob: load}");
+    let shop = Shop::open_as(world, "gate-harm", Setting::edited(asked)).await?;
+    cron_job(&shop, "sleep 600").await?;
+    let before = Before::of(&shop).await?;
+    let bad = shop.release("v2", 1.0 / 3.0).await?;
+    let told = phases_until(&shop, 1, SOON * 2).await?;
+    println!("{}: {}: {}", shop.namespace, told.join(" -> "), cause(&shop).await?);
+    no_job_is_left(&shop).await?;
+    it_was_reverted_for(&shop, &before, &bad, "BadArtifact: errors: canary ").await?;
+    everything_is_as_in_git(&shop, "v1").await?;
     nothing_more_happens(&shop).await
 }
 
@@ -180,11 +211,13 @@ spec:
     .await
 }
 
-/// What the team may run as a gate. It looks at what it was told, and takes a while.
-const LOAD: &str = "
+/// What the team may run as a gate.
+async fn cron_job(shop: &Shop, run: &str) -> Result<()> {
+    let text = format!(
+        "
 apiVersion: batch/v1
 kind: CronJob
-metadata: {name: load, labels: {tidegate.dev/gate: 'true'}}
+metadata: {{name: load, labels: {{tidegate.dev/gate: 'true'}}}}
 spec:
   suspend: true
   schedule: '0 0 1 1 *'
@@ -198,5 +231,19 @@ spec:
           containers:
             - name: load
               image: registry.example.com/shop/app:v1
-              command: [/bin/sh, -c, 'test $TIDEGATE_CANARY_SERVICE = web-canary && sleep 2']
-";
+              command: [/bin/sh, -c, '{run}']
+"
+    );
+    apply(&shop.world.kube(), &text, Some(&shop.namespace)).await
+}
+
+/// They go with their trial, and their pods with them: three are the web's.
+async fn no_job_is_left(shop: &Shop) -> Result<()> {
+    eventually("the Jobs are gone, and their pods", SOON, async || {
+        let jobs = shop.list(BATCH, "Job").await?.len();
+        let pods = shop.list("v1", "Pod").await?.len();
+        ensure!((jobs, pods) == (0, 3), "{jobs} Jobs, {pods} pods");
+        Ok(Some(()))
+    })
+    .await
+}
