@@ -99,21 +99,9 @@ fn tell(container: &mut Value, told: &BTreeMap<&str, String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::CanaryService;
+    use crate::kubernetes::web;
     use tidegate_engine::plan::Weight;
     use tidegate_engine::state::{GitRevision, Place, Revision, TrialId};
-
-    fn target() -> Target {
-        Target {
-            namespace: "shop".to_owned(),
-            rollout: "web".to_owned(),
-            uid: "r".to_owned(),
-            workload: "web".to_owned(),
-            services: vec!["web".to_owned()],
-            canary_service: CanaryService { name: "web-canary".to_owned(), ours: true },
-            routes: Vec::new(),
-        }
-    }
 
     #[test]
     fn the_job_is_the_template_and_knows_its_trial() {
@@ -137,7 +125,7 @@ mod tests {
             weight: Weight::new(25).unwrap(),
             step: 2,
         };
-        let job = job(&target(), &cron_job, &owner, &call);
+        let job = job(&web(), &cron_job, &owner, &call);
         let labels = json!({
             "team": "shop", "tidegate.dev/gate": "smoke", "tidegate.dev/rollout": "web",
             "tidegate.dev/trial": "t1",

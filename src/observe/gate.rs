@@ -175,7 +175,7 @@ async fn look_at_job(
     let name = names::gate_job_name(&target.workload, call);
     let job = cluster.get(Kind::Job, &target.namespace, &name).await;
     let Some(job) = job.map_err(|error| error.to_string())? else {
-        return Ok(seen(GateSays::NotRun, "its Job is being started"));
+        return Ok(seen(GateSays::NotRun, ""));
     };
     let trial = names::label_value(call.trial.as_str());
     if json::label(&job, TRIAL_LABEL) != Some(trial.as_str()) {

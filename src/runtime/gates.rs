@@ -46,6 +46,8 @@ struct Known {
     seen: GateSeen,
     running: bool,
     due: Instant,
+    /// When its Job was to be started last.
+    tried: Option<Instant>,
 }
 
 type Memory = Arc<Mutex<BTreeMap<Asking, Known>>>;
@@ -117,27 +119,45 @@ impl Gates {
         said
     }
 
+    /// Whether a Job may be started now: what failed a moment ago is not tried at every turn.
+    fn may_start(&self, key: &Key, query: &GateQuery, call: &GateCall) -> bool {
+        let (now, mut memory) = (Instant::now(), lock(&self.memory));
+        let known = memory.entry(Asking::of(key, call)).or_insert_with(|| unknown(now));
+        let is_due = known.tried.is_none_or(|tried| now.duration_since(tried) >= again(query));
+        if is_due {
+            known.tried = Some(now);
+        }
+        is_due
+    }
+
     /// What came of starting a Job, until it is looked at.
     fn note(&self, key: &Key, query: &GateQuery, call: &GateCall, seen: GateSeen) {
-        let due = Instant::now() + again(query);
-        let known = Known { seen, running: false, due };
-        lock(&self.memory).insert(Asking::of(key, call), known);
+        if let Some(known) = lock(&self.memory).get_mut(&Asking::of(key, call)) {
+            known.seen = seen;
+            known.due = Instant::now() + again(query);
+        }
     }
 }
 
 /// Before the first answer.
 const fn unknown(now: Instant) -> Known {
     let seen = GateSeen { says: GateSays::NotYet, line: String::new() };
-    Known { seen, running: false, due: now }
+    Known { seen, running: false, due: now, tried: None }
 }
 
 /// Keeps an answer, if it is still waited for; whether it is another one than before.
 fn keep(memory: &Memory, asking: &Asking, seen: GateSeen, again: Duration) -> bool {
     let mut memory = lock(memory);
     let Some(known) = memory.get_mut(asking) else { return false };
-    let is_new = known.seen != seen;
-    *known = Known { seen, running: false, due: Instant::now() + again };
-    is_new
+    known.running = false;
+    known.due = Instant::now() + again;
+    // Why there is no Job is known from the attempt.
+    let is_still_missing = [&known.seen, &seen].iter().all(|it| it.says == GateSays::NotRun);
+    if is_still_missing || known.seen == seen {
+        return false;
+    }
+    known.seen = seen;
+    true
 }
 
 /// The API server is asked as often as in any look; whoever else a gate is, less often.
@@ -159,6 +179,9 @@ impl Turns {
     pub(super) async fn run_gate(&self, key: &Key, followed: &Followed, call: &GateCall) {
         let query = followed.resolved.gates.get(&call.gate);
         let Some(query @ GateQuery::Job { cron_job }) = query else { return };
+        if !self.gates.may_start(key, query, call) {
+            return;
+        }
         let cluster = self.cluster.urgent();
         let started = act::run_gate(&cluster, &followed.target, cron_job, call).await;
         let seen = match started {
@@ -208,5 +231,24 @@ mod tests {
         assert!(keep(&memory, &at(Place::Step(1)), open(), soon));
         assert!(!keep(&memory, &at(Place::Step(1)), open(), soon), "it is known");
         assert_eq!(lock(&memory).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn why_there_is_no_job_is_told_until_there_is_one() {
+        crate::git::init_tls();
+        let server = axum::Router::new();
+        let gates = Gates::new(&Cluster::new(kube::Client::new(server, "default")));
+        let (key, call) = (crate::runtime::key("shop", "web"), call(Place::Start));
+        let query = GateQuery::Job { cron_job: "smoke".to_owned() };
+        assert!(gates.may_start(&key, &query, &call));
+        assert!(!gates.may_start(&key, &query, &call), "not at every turn");
+        let says = |says, line: &str| GateSeen { says, line: line.to_owned() };
+        gates.note(&key, &query, &call, says(GateSays::NotRun, "there is no CronJob"));
+        let (asking, soon) = (Asking::of(&key, &call), again(&query));
+        let line = || lock(&gates.memory)[&asking].seen.line.clone();
+        assert!(!keep(&gates.memory, &asking, says(GateSays::NotRun, ""), soon));
+        assert_eq!(line(), "there is no CronJob");
+        assert!(keep(&gates.memory, &asking, says(GateSays::NotYet, "it runs"), soon));
+        assert_eq!(line(), "it runs");
     }
 }
