@@ -50,7 +50,7 @@ const SERVICE_FIELDS: &[&str] = &[
 ];
 
 /// The labels of what belongs to one trial.
-fn trial_labels(target: &Target, trial: Option<&TrialId>) -> Map<String, Value> {
+pub(super) fn trial_labels(target: &Target, trial: Option<&TrialId>) -> Map<String, Value> {
     let mut labels = Map::new();
     labels.insert(ROLLOUT_LABEL.to_owned(), target.label().into());
     if let Some(trial) = trial {
@@ -76,7 +76,7 @@ pub(super) fn owner(target: &Target, revision: &Revision, trial: Option<&TrialId
     })
 }
 
-fn owned_by(owner: &Value) -> Value {
+pub(super) fn owned_by(owner: &Value) -> Value {
     json!([{
         "apiVersion": Kind::ControllerRevision.api_version(),
         "kind": Kind::ControllerRevision.as_str(),
@@ -171,19 +171,7 @@ fn entries(object: &Value, part: &str, is_kept: impl Fn(&str) -> bool) -> Map<St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::CanaryService;
-
-    fn target() -> Target {
-        Target {
-            namespace: "shop".to_owned(),
-            rollout: "web".to_owned(),
-            uid: "r".to_owned(),
-            workload: "web".to_owned(),
-            services: vec!["web".to_owned()],
-            canary_service: CanaryService { name: "web-canary".to_owned(), ours: true },
-            routes: vec!["web".to_owned()],
-        }
-    }
+    use crate::kubernetes::web;
 
     #[test]
     fn the_set_has_the_whole_selector_and_a_template_that_is_raw() {
@@ -199,10 +187,10 @@ mod tests {
             },
         }});
         let (revision, trial) = (Revision::new("a123456789"), TrialId::new("web-1"));
-        let mut owner = owner(&target(), &revision, Some(&trial));
+        let mut owner = owner(&web(), &revision, Some(&trial));
         owner["metadata"]["uid"] = json!("o");
         assert_eq!(json::label(&owner, TRIAL_LABEL), Some("web-1"));
-        let set = set(&target(), &revision, &deployment, &owner);
+        let set = set(&web(), &revision, &deployment, &owner);
         let labels = json!({"app": "web", "tier": "front", POD_TEMPLATE_HASH: "a123456789"});
         assert_eq!(
             set,
@@ -257,7 +245,7 @@ mod tests {
             },
         });
         let owner = json!({"metadata": {"name": "web-a1", "uid": "o"}});
-        let copy = service(&target(), &live, "a1", &owner, Some(&TrialId::new("web-1")));
+        let copy = service(&web(), &live, "a1", &owner, Some(&TrialId::new("web-1")));
         assert_eq!(
             copy["metadata"]["labels"],
             json!({
@@ -283,7 +271,7 @@ mod tests {
     fn the_copy_of_a_headless_service_is_headless() {
         let live = json!({"spec": {"clusterIP": "None", "selector": {"app": "web"}}});
         let owner = json!({"metadata": {"name": "web-a1", "uid": "o"}});
-        let copy = service(&target(), &live, "a1", &owner, None);
+        let copy = service(&web(), &live, "a1", &owner, None);
         assert_eq!(copy["spec"]["clusterIP"], "None");
     }
 }

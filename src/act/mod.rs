@@ -9,6 +9,7 @@ mod canary;
 mod deployment;
 mod error;
 mod fields;
+mod gate;
 mod hand_over;
 mod hold;
 mod live;
@@ -24,13 +25,15 @@ use tidegate_engine::state::TrialId;
 
 pub use deployment::{claim, disclaim};
 pub use error::ActError;
+pub use gate::run_gate;
 
 use crate::kubernetes::{Cluster, Target};
 
 /// Makes one end true, or begins to: what takes time is seen by a later look, and asked for again.
 /// The effects of one decision are for one caller, in their order.
 ///
-/// `Revert` and `Announce` are not of the cluster: [`ActError::NotOfTheCluster`].
+/// `Revert` and `Announce` are not of the cluster, and `RunGate` has [`run_gate`]:
+/// [`ActError::NotOfTheCluster`].
 pub async fn act(
     cluster: &Cluster,
     target: &Target,
@@ -54,6 +57,8 @@ pub async fn act(
         }
         Effect::Unpause { revision } => deployment::unpause(cluster, target, revision).await,
         Effect::Release => release::release(cluster, target).await,
-        Effect::Revert(_) | Effect::Announce(_) => Err(ActError::NotOfTheCluster),
+        Effect::Revert(_) | Effect::RunGate(_) | Effect::Announce(_) => {
+            Err(ActError::NotOfTheCluster)
+        }
     }
 }

@@ -11,6 +11,7 @@ mod analysis_template;
 mod condition;
 mod config_repository;
 mod crds;
+mod gate;
 mod metric_source;
 mod rollout;
 mod rollout_class;
@@ -30,6 +31,7 @@ pub use config_repository::{
     GitWrite, PullRequests,
 };
 pub use crds::crds;
+pub use gate::{Gate, GateAt, HttpGate, HttpMethod, JobGate, OnTimeout};
 pub use metric_source::{
     MetricLabels, MetricSource, MetricSourceSpec, MetricSourceStatus, SecretKey,
 };
@@ -47,7 +49,7 @@ pub use strategy::{BlueGreen, Canary, Pause, Step, Strategy};
 pub use text::{
     ArgumentName, Duration, DurationOrArgument, Fraction, FractionOrArgument, Host, Name,
     NumberOrArgument, ObjectName, Points, PointsOrArgument, PromQl, RepositoryPath, TEXT_FORMS,
-    TimeOfDay,
+    TimeOfDay, UrlPath,
 };
 pub use trial::{TimedNote, Trial, TrialOutcome, TrialSpec, TrialStatus};
 
@@ -75,6 +77,8 @@ pub const PHASE_LABEL: &str = "tidegate.dev/phase";
 pub const ROLE_LABEL: &str = "tidegate.dev/role";
 /// Label on everything that belongs to one trial, value: its name.
 pub const TRIAL_LABEL: &str = "tidegate.dev/trial";
+/// Label on a `CronJob` that may be run as a gate; on the Job of a gate, value: the gate's name.
+pub const GATE_LABEL: &str = "tidegate.dev/gate";
 
 /// Annotation: frees the object it is put on in the same write; the value says why.
 pub const BREAK_GLASS_ANNOTATION: &str = "tidegate.dev/break-glass";

@@ -6,6 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::gate::Gate;
 use crate::rollout_status::RolloutStatus;
 use crate::{Duration, Fraction, Name, ObjectName, RepositoryPath, Strategy, TimeOfDay};
 
@@ -108,6 +109,11 @@ pub struct RolloutSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub windows: Option<Vec<Window>>,
+    /// Who has a say before a trial goes on: tests, approvals, load. Default: the class's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub gates: Option<Vec<Gate>>,
     /// Where the manifests live. Default: found from the GitOps engine's own object when its path
     /// holds this application alone.
     #[serde(skip_serializing_if = "Option::is_none")]

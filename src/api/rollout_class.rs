@@ -3,6 +3,7 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use crate::gate::Gate;
 use crate::rollout::{
     Analysis, Limits, Mode, Notify, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Promotion,
     Window,
@@ -65,6 +66,11 @@ pub struct RolloutClassSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub windows: Option<Vec<Window>>,
+    /// Who has a say before a trial goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub gates: Option<Vec<Gate>>,
     /// How many trials of the class may run at once. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]

@@ -93,7 +93,7 @@ pub enum Phase {
     Shifting,
     /// The canary is judged at its weight.
     Baking,
-    /// A pause step, a person or an inconclusive verdict stopped it.
+    /// A pause step, a person, an inconclusive verdict or a gate without an answer stopped it.
     Paused,
     /// The canary takes all traffic without steps.
     FastForward,

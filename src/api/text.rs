@@ -103,6 +103,10 @@ text! {
     Host: 253,
         r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?$",
         "a host name such as git.example.com";
+    /// Path and query of a URL, from the slash on.
+    UrlPath: 256,
+        r"^/[!$-~]*$",
+        "a path such as /ready?of=web, from the slash on";
     /// A path inside a repository, without a slash at either end.
     RepositoryPath: 256,
         r"^[^/\\\s]([^\\\s]*[^/\\\s])?$",

@@ -54,6 +54,12 @@ defaults! {
     /// Minimum time at a weight when a step does not say.
     /// Five windows of the evidence lane, and longer than most caches need to warm up.
     BAKE: TimeDelta = TimeDelta::minutes(2), "2m";
+    /// How long a gate may take to answer when it does not say.
+    /// Most smoke tests end within a few minutes; who waits for a person's approval says so.
+    GATE_TIMEOUT: TimeDelta = TimeDelta::minutes(10), "10m";
+    /// How often a gate is asked again while it has not answered.
+    /// People notice no delay below that, and it is six requests a minute for the one who is asked.
+    GATE_INTERVAL: TimeDelta = TimeDelta::seconds(10), "10s";
     /// How often the world is looked at while a trial runs and nothing changes.
     /// Watches can lose an event; the guard lane looks at each new sample anyhow.
     LOOK_INTERVAL: TimeDelta = TimeDelta::seconds(5), "5s";

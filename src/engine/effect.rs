@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Weight;
 use crate::reason::Reason;
-use crate::state::{GitRevision, Revision, TrialId};
+use crate::state::{GateCall, GitRevision, Revision, TrialId};
 
 /// One end the engine wants. In a `Decision` they are in the order in which to carry them out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,8 @@ pub enum Effect {
     /// Services and routes are as in Git and none of our fields is left on them: Services
     /// first, so that nothing points at pods that may go. The Deployment has `Unpause`.
     Release,
+    /// The Job of a gate was started. What rests on it is seen by what the gate says.
+    RunGate(GateCall),
     /// People are told, once.
     Announce(Notice),
 }

@@ -1,6 +1,8 @@
 //! Facts at one look. What could not be asked is an error of the caller, not a value in here;
 //! what was asked and has no answer is `None`.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +35,32 @@ pub struct Observed {
     pub revert: Option<RevertOutcome>,
     /// Notices that were delivered, by id.
     pub delivered: Vec<u64>,
+    /// What the gates that are asked now say, by name. Not in here: nothing yet.
+    pub gates: BTreeMap<String, GateSeen>,
     /// What decides nothing, and people should know.
     pub around: Around,
+}
+
+/// What a gate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GateSeen {
+    /// In one word.
+    pub says: GateSays,
+    /// The same for people, cleaned; empty: nothing.
+    pub line: String,
+}
+
+/// What a gate says, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateSays {
+    /// Yes.
+    Open,
+    /// No.
+    Refused,
+    /// Neither, or it could not be asked.
+    NotYet,
+    /// There is no Job of it yet.
+    NotRun,
 }
 
 /// What decides nothing, and people should know.

@@ -76,6 +76,8 @@ pub struct Plan {
     pub on_restart: OnRestart,
     /// When trials may start and be promoted; the way home never waits.
     pub windows: Windows,
+    /// Who has a say before a trial goes on. Names are unique.
+    pub gates: Vec<Gate>,
     /// How long each stage may take.
     pub limits: Limits,
     /// Where the manifests live. `None`: nothing can be reverted.
@@ -160,6 +162,67 @@ pub enum OnRestart {
     Pass,
     /// A trial, as any other template.
     Trial,
+}
+
+/// Somebody outside who has a say before a trial goes on: a test, a person's approval, a load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Its name, unique in the plan.
+    pub name: String,
+    /// Before what it is asked.
+    pub at: GateAt,
+    /// How it is asked.
+    pub kind: GateKind,
+    /// How long its answer is waited for; at a step beyond the minimum time.
+    pub timeout: TimeDelta,
+    /// What follows then.
+    pub on_timeout: OnTimeout,
+}
+
+/// Before what a gate is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum GateAt {
+    /// Before the canary gets traffic: its pods are ready at weight 0.
+    Start,
+    /// At each weight, while it is held: before the next one.
+    Step,
+    /// Before the promotion, when the last step has passed.
+    Promotion,
+    /// After it, while the way back is one write: before the Deployment takes the pods.
+    Promoted,
+}
+
+impl GateAt {
+    /// As people write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "Start",
+            Self::Step => "Step",
+            Self::Promotion => "Promotion",
+            Self::Promoted => "Promoted",
+        }
+    }
+}
+
+/// How a gate is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GateKind {
+    /// By a request, again and again.
+    Http,
+    /// By a Job that is run once at each place.
+    Job,
+}
+
+/// What follows when a gate has not answered in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnTimeout {
+    /// Go no further, tell people, wait for one.
+    #[default]
+    Pause,
+    /// Traffic back to stable, Git untouched: nobody said no.
+    Abort,
+    /// Go on without its word, and say so.
+    Proceed,
 }
 
 /// How long each stage may take. Every stage that waits for machines has one; see `defaults`.

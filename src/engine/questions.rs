@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::effect::RevertOrder;
 use crate::plan::Plan;
-use crate::state::{Revision, Stage, State};
+use crate::state::{GateCall, Revision, Stage, State};
 
 /// What must be asked of the world before the next decision. What is not asked for need not be
 /// known: the decision does not look at it.
@@ -16,6 +16,8 @@ pub struct Questions {
     pub samples: Option<SamplesWanted>,
     /// What became of this order.
     pub revert: Option<RevertOrder>,
+    /// What these gates say. Never any on the way home.
+    pub gates: Vec<GateCall>,
 }
 
 /// Both arms' samples, from an instant on.
@@ -30,7 +32,7 @@ pub struct SamplesWanted {
 /// What must be asked before `decide`.
 pub fn questions(plan: &Plan, state: &State, now: DateTime<Utc>) -> Questions {
     let Some(trial) = &state.trial else {
-        return Questions { canary: None, samples: None, revert: None };
+        return Questions { canary: None, samples: None, revert: None, gates: Vec::new() };
     };
     let revert =
         if let Stage::Reverting { order, .. } = &trial.stage { Some(order.clone()) } else { None };
@@ -41,5 +43,6 @@ pub fn questions(plan: &Plan, state: &State, now: DateTime<Utc>) -> Questions {
             share: f64::from(trial.stage.weight(plan).percent()) / 100.0,
         }),
         revert,
+        gates: trial.calls(plan).into_iter().map(|(_, call)| call).collect(),
     }
 }

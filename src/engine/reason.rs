@@ -76,6 +76,15 @@ reasons! {
     StepPassed,
     /// The traffic cannot prove the step in time and the plan says to go on: unproven.
     PromotedUnproven,
+    /// A gate has not answered yet.
+    GateWaiting,
+    /// A gate lets the trial go on.
+    GateOpened,
+    /// A gate says no: the release is taken back as one that does harm.
+    GateRefused,
+    /// A gate did not answer in time: the trial waits for a person, goes back without a revert, or
+    /// goes on without its word, as the gate has it.
+    GateTimedOut,
     /// A person ended a pause.
     ResumedByPerson,
     /// A person said to go on.

@@ -44,6 +44,10 @@ kinds! {
     Service = "Service", "", "v1", "services", Namespace;
     /// The pods that a Service found.
     EndpointSlice = "EndpointSlice", "discovery.k8s.io", "v1", "endpointslices", Namespace;
+    /// Runs pods until they are done.
+    Job = "Job", "batch", "v1", "jobs", Namespace;
+    /// A template for Jobs.
+    CronJob = "CronJob", "batch", "v1", "cronjobs", Namespace;
     /// Splits requests between Services.
     HttpRoute = "HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes", Namespace;
     /// How a gateway speaks TLS to a Service.

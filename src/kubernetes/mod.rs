@@ -21,4 +21,6 @@ pub use cluster::{Cluster, Propagation};
 pub use error::{ClusterError, Verb};
 pub use kind::{Kind, ObjectName};
 pub use revision::{POD_TEMPLATE_HASH, revision_of};
+#[cfg(test)]
+pub(crate) use target::web;
 pub use target::{CanaryService, Target};

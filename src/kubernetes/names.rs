@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
-use tidegate_engine::state::Revision;
+use tidegate_engine::state::{GateCall, Place, Revision};
 
 /// The longest name of a Service, and the longest value of a label.
 const LABEL_LENGTH: usize = 63;
@@ -37,6 +37,20 @@ fn suffixed(service: &str, suffix: &str) -> String {
     format!("{}{suffix}", fitting(service, LABEL_LENGTH - suffix.len()))
 }
 
+/// The name of a gate's Job: one for each trial and place, the same each time. It begins as people
+/// would look for it.
+pub fn gate_job_name(workload: &str, call: &GateCall) -> String {
+    let place = match call.place {
+        Place::Start => "start".to_owned(),
+        Place::Step(step) => format!("step-{step}"),
+        Place::Promotion => "promotion".to_owned(),
+        Place::Promoted => "promoted".to_owned(),
+    };
+    let hash = hash(&format!("{}/{}/{place}", call.trial, call.gate));
+    let head = fitting(&format!("{workload}-{}", call.gate), LABEL_LENGTH - hash.len() - 1);
+    format!("{head}-{hash}")
+}
+
 /// A name as a label's value: itself, or where it is too long its beginning and a hash.
 pub fn label_value(name: &str) -> String {
     fitting(name, LABEL_LENGTH)
@@ -47,19 +61,24 @@ fn fitting(name: &str, length: usize) -> String {
     if name.len() <= length {
         return name.to_owned();
     }
-    let digest = Sha256::digest(name.as_bytes());
+    let head = name.get(..length - HASH_LENGTH - 1).unwrap_or_default();
+    format!("{}-{}", head.trim_end_matches(['-', '.']), hash(name))
+}
+
+fn hash(text: &str) -> String {
     let mut hash = String::new();
-    for byte in digest.iter().take(HASH_LENGTH / 2) {
+    for byte in Sha256::digest(text.as_bytes()).iter().take(HASH_LENGTH / 2) {
         // Writing to a String cannot fail.
         let _ = write!(hash, "{byte:02x}");
     }
-    let head = name.get(..length - HASH_LENGTH - 1).unwrap_or_default();
-    format!("{}-{hash}", head.trim_end_matches(['-', '.']))
+    hash
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidegate_engine::plan::Weight;
+    use tidegate_engine::state::TrialId;
 
     #[test]
     fn short_names_stay() {
@@ -82,6 +101,27 @@ mod tests {
         assert_eq!(set.len(), NAME_LENGTH);
         assert!(set.ends_with("-a123456789"));
         assert_eq!(label_value(&longest).len(), LABEL_LENGTH);
+    }
+
+    #[test]
+    fn the_job_of_a_gate_has_one_name_for_each_trial_and_place() {
+        let call = |trial: &str, place| GateCall {
+            gate: "smoke".to_owned(),
+            place,
+            trial: TrialId::new(trial),
+            revision: Revision::new("a1"),
+            git: None,
+            weight: Weight::ZERO,
+            step: 0,
+        };
+        let name = |call: &GateCall| gate_job_name("web", call);
+        let first = name(&call("t1", Place::Start));
+        assert!(first.starts_with("web-smoke-"), "{first}");
+        assert_eq!(first, name(&call("t1", Place::Start)));
+        assert_ne!(first, name(&call("t2", Place::Start)));
+        assert_ne!(first, name(&call("t1", Place::Step(0))));
+        let long = gate_job_name(&"w".repeat(NAME_LENGTH), &call("t1", Place::Promoted));
+        assert_eq!(long.len(), LABEL_LENGTH);
     }
 
     #[test]

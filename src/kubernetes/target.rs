@@ -54,3 +54,17 @@ impl Target {
         json::label(object, key) == Some(self.label().as_str())
     }
 }
+
+/// That of a Deployment `web` in the namespace `shop`, behind a Service and a route of its name.
+#[cfg(test)]
+pub(crate) fn web() -> Target {
+    Target {
+        namespace: "shop".to_owned(),
+        rollout: "web".to_owned(),
+        uid: "r".to_owned(),
+        workload: "web".to_owned(),
+        services: vec!["web".to_owned()],
+        canary_service: CanaryService { name: "web-canary".to_owned(), ours: true },
+        routes: vec!["web".to_owned()],
+    }
+}

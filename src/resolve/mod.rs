@@ -10,6 +10,7 @@ mod analysis;
 mod arguments;
 mod criteria;
 mod files;
+mod gates;
 pub(crate) mod invalid;
 pub(crate) mod nearest;
 mod plan;
@@ -22,6 +23,7 @@ pub(crate) mod tree;
 pub(crate) mod units;
 
 pub use files::{Objects, load, load_text, shipped};
+pub use gates::{GateQuery, HttpQuery};
 pub use invalid::{Fault, FieldPath, Invalid, ObjectKey, Segment};
 pub use plan::{References, Resolved, resolve};
 pub use promql::Selector;

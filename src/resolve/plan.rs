@@ -6,12 +6,13 @@ use chrono::{TimeDelta, Weekday};
 use kube::ResourceExt;
 use tidegate_api as api;
 use tidegate_engine::plan::{
-    GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Plan,
-    Traffic,
+    Gate, GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart,
+    Plan, Traffic,
 };
 use tidegate_engine::windows::{Window, Windows};
 
 use super::files::key_of;
+use super::gates::{self, GateQuery};
 use super::invalid::{Fault, FieldPath, ObjectKey, Told, quoted};
 use super::nearest::{nearest, one_of};
 use super::query::Query;
@@ -44,6 +45,8 @@ pub struct Resolved {
     pub plan: Plan,
     /// What is asked for each criterion, by its name.
     pub queries: BTreeMap<String, Query>,
+    /// How each gate is asked, by its name.
+    pub gates: BTreeMap<String, GateQuery>,
     /// The metric source's name.
     pub source: String,
     /// The class's name; `None`: no class.
@@ -143,6 +146,7 @@ impl Resolver<'_> {
         };
         let windows =
             spec.windows.as_ref().or_else(|| class.and_then(|class| class.windows.as_ref()));
+        let gates = self.gates();
         let notify = class.and_then(|class| class.notify.as_ref());
         Some(Resolved {
             plan: Plan {
@@ -165,10 +169,12 @@ impl Resolver<'_> {
                 ),
                 on_restart: on_restart(self.said(|spec| spec.on_restart, |class| class.on_restart)),
                 windows: open_in(windows.map_or(&[], Vec::as_slice)),
+                gates: gates.iter().map(|(gate, _)| gate.clone()).collect(),
                 limits,
                 git,
             },
             queries,
+            gates: gates.into_iter().map(|(gate, query)| (gate.name, query)).collect(),
             source,
             class: self.class.map(ResourceExt::name_any),
             workload: spec.workload_ref.name.to_string(),
@@ -253,6 +259,13 @@ impl Resolver<'_> {
         };
         // The rules have told which limit is wrong, and in which object.
         wrong.is_empty().then_some(limits)
+    }
+
+    /// The rules have told what is wrong with one, and in which object.
+    fn gates(&self) -> Vec<(Gate, GateQuery)> {
+        let class = self.class.and_then(|class| class.spec.gates.as_ref());
+        let gates = self.rollout.spec.gates.as_ref().or(class).map_or(&[][..], Vec::as_slice);
+        gates::gates(gates, &FieldPath::of("spec.gates")).unwrap_or_default()
     }
 
     /// `None`: the Rollout does not say where its manifests are.

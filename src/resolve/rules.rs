@@ -6,6 +6,7 @@ use tidegate_api as api;
 
 use super::arguments::Arguments;
 use super::criteria::ready;
+use super::gates::gates;
 use super::invalid::{Fault, FieldPath, quoted};
 use super::steps::way;
 use super::units;
@@ -31,6 +32,7 @@ pub(crate) fn rollout(spec: &api::RolloutSpec) -> Vec<Fault> {
     }
     faults.extend(limits(spec.limits.as_ref(), &at.field("limits")));
     faults.extend(windows(spec.windows.as_deref(), &at.field("windows")));
+    faults.extend(gates_of(spec.gates.as_deref(), &at.field("gates")));
     if let Some(git) = &spec.git {
         faults.extend(paths(&git.paths, false, &at.field("git").field("paths")));
     }
@@ -49,7 +51,12 @@ pub(crate) fn class(spec: &api::RolloutClassSpec) -> Vec<Fault> {
     }
     faults.extend(limits(spec.limits.as_ref(), &at.field("limits")));
     faults.extend(windows(spec.windows.as_deref(), &at.field("windows")));
+    faults.extend(gates_of(spec.gates.as_deref(), &at.field("gates")));
     faults
+}
+
+fn gates_of(list: Option<&[api::Gate]>, at: &FieldPath) -> Vec<Fault> {
+    gates(list.unwrap_or_default(), at).err().unwrap_or_default()
 }
 
 fn analysis(analysis: &api::Analysis, at: &FieldPath) -> Vec<Fault> {

@@ -12,8 +12,8 @@ use super::turns::Turns;
 use crate::act::{self, ActError};
 
 impl Turns {
-    /// In order. An effect that fails stops those after it, since they rest on it; only Git and
-    /// people do not.
+    /// In order. An effect that fails stops those after it, since they rest on it; only Git, gates
+    /// and people do not.
     pub(super) async fn carry_out(
         &self,
         key: &Key,
@@ -28,6 +28,7 @@ impl Turns {
             match effect {
                 Effect::Revert(order) => self.revert(key, followed, order).await,
                 Effect::Announce(notice) => self.announce(key, live, notice).await,
+                Effect::RunGate(call) => self.run_gate(key, followed, call).await,
                 _ if done.is_err() => {}
                 effect => done = self.change(key, followed, effect, next).await,
             }
@@ -156,6 +157,7 @@ const fn name(effect: &Effect) -> &'static str {
         Effect::Unpause { .. } => "Unpause",
         Effect::Revert(_) => "Revert",
         Effect::Release => "Release",
+        Effect::RunGate(_) => "RunGate",
         Effect::Announce(_) => "Announce",
     }
 }

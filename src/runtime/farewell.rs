@@ -163,6 +163,8 @@ impl Way<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use tidegate_engine::judge::Verdict;
     use tidegate_engine::observed::{Around, Deployed, Pods, TrafficView};
@@ -188,6 +190,7 @@ mod tests {
                 home: None,
                 skip: None,
                 handed: false,
+                gates: None,
                 told: Vec::new(),
                 stage,
             }),
@@ -221,6 +224,7 @@ mod tests {
             ask: None,
             revert: None,
             delivered: Vec::new(),
+            gates: BTreeMap::new(),
             around: Around::default(),
         }
     }

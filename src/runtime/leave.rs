@@ -51,6 +51,7 @@ impl Turns {
             canary: state.trial.as_ref().map(|trial| trial.canary.clone()),
             samples: None,
             revert: None,
+            gates: Vec::new(),
         };
         let seen = observe::look(&self.cluster, &followed.target, &asked, state, now).await;
         let seen = seen.map_err(TurnError::observe)?;

@@ -14,6 +14,7 @@ mod backoff;
 mod effects;
 mod error;
 pub mod farewell;
+mod gates;
 pub mod lease;
 mod leave;
 mod measured;

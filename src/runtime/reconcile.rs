@@ -202,6 +202,8 @@ impl Turns {
         let around = self.around(key, followed, state, &seen).await;
         let mut observed = self.observed(key, live, state, asked, seen, &measured);
         observed.around = around;
+        let (target, queries) = (&followed.target, &followed.resolved.gates);
+        observed.gates = self.gates.look(key, target, queries, &asked.gates, &self.touch);
         Ok((observed, measured))
     }
 

@@ -168,6 +168,7 @@ mod tests {
                 home: None,
                 skip: None,
                 handed: false,
+                gates: None,
                 told: Vec::new(),
                 stage,
             }),

@@ -76,8 +76,11 @@ enum Way {
 }
 
 impl Way {
-    const fn of(stage: &Stage) -> Self {
-        match stage {
+    fn of(trial: &Trial) -> Self {
+        if trial.held_by().is_some() {
+            return Self::Waits;
+        }
+        match &trial.stage {
             Stage::Settling { .. }
             | Stage::Starting { .. }
             | Stage::Shifting { .. }
@@ -171,7 +174,7 @@ impl Trials {
                     known.draft = Draft::default();
                 });
             }
-            let way = Way::of(&trial.stage);
+            let way = Way::of(trial);
             let draft = self.remember(key, |known| {
                 known.draft.take(turn, Some(way));
                 known.draft.clone()
@@ -378,6 +381,7 @@ mod tests {
             home: None,
             skip: None,
             handed: false,
+            gates: None,
             told: Vec::new(),
             stage: Stage::Settling { since: DateTime::UNIX_EPOCH },
         }
@@ -448,8 +452,9 @@ mod tests {
             queries: &[],
             now: start + TimeDelta::seconds(seconds),
         };
-        let on = Way::of(&Stage::Baking { step: 0, since: start });
-        let paused = Way::of(&Stage::Paused { step: 0, since: start, by: PausedBy::Person });
+        let way = |stage| Way::of(&Trial { stage, ..trial() });
+        let on = way(Stage::Baking { step: 0, since: start });
+        let paused = way(Stage::Paused { step: 0, since: start, by: PausedBy::Person });
         let mut draft = Draft::default();
         for (reason, seconds) in [(Reason::TrialStarted, 0), (Reason::Baking, 5)] {
             draft.take(&turn(reason, None, seconds), Some(on));

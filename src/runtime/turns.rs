@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::around::Lack;
 use super::error::{Part, TurnError, Why};
+use super::gates::Gates;
 use super::lease::Leading;
 use super::metrics::Metrics;
 use super::notify::{Alertmanagers, Notifier, Standing, Subject};
@@ -69,6 +70,7 @@ pub struct Turns {
     pub(super) leading: Leading,
     pub(super) references: References,
     pub(super) reverts: Reverts,
+    pub(super) gates: Gates,
     pub(super) notifier: Notifier,
     pub(super) alertmanagers: Arc<Alertmanagers>,
     pub(super) trials: Trials,
@@ -121,6 +123,7 @@ impl Turns {
             references: References::new(&parts.cluster),
             notifier: Notifier::new(&parts.cluster, parts.identity),
             trials: Trials::new(&parts.cluster),
+            gates: Gates::new(&parts.cluster),
             cluster: parts.cluster,
             leading: parts.leading,
             reverts: parts.reverts,
@@ -157,6 +160,7 @@ impl Turns {
         self.trials.forget(key);
         self.metrics.forget(key);
         self.measurer.forget(&key.to_string());
+        self.gates.forget(key);
         self.memory().remove(key);
         Next::Gone
     }
@@ -205,6 +209,7 @@ impl Turns {
             ask: request::freed(state, &seen.freed).or_else(|| request::ask(live)),
             revert: asked.revert.as_ref().and_then(|order| self.reverts.answer(&order.trial)),
             delivered: self.notifier.delivered(key, state),
+            gates: BTreeMap::new(),
             around: Around::default(),
         }
     }

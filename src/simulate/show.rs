@@ -86,6 +86,7 @@ fn effect(effect: &Effect) -> Option<String> {
         Effect::Unpause { .. } => "unpause".to_owned(),
         Effect::Revert(order) => format!("revert {}", order.bad.short()),
         Effect::Release => "release".to_owned(),
+        Effect::RunGate(call) => format!("run gate {}", call.gate),
         Effect::Announce(_) => return None,
     })
 }

@@ -187,6 +187,7 @@ fn plan(bounds: Bounds, traffic: Traffic, steps: Vec<Step>) -> Plan {
         on_low_traffic: OnLowTraffic::Pause,
         on_restart: OnRestart::Pass,
         windows: Windows::default(),
+        gates: Vec::new(),
         limits: Limits::default(),
         git: Some(GitPlan {
             repository: "fleet".to_owned(),

@@ -15,6 +15,7 @@ mod events;
 mod faults;
 mod floor;
 mod gate;
+mod gates;
 mod gateway;
 mod gitops;
 mod hands;
@@ -56,6 +57,7 @@ pub(crate) fn main() -> ExitCode {
     all.extend(faults::stories());
     all.extend(engines::stories());
     all.extend(gateway::stories());
+    all.extend(gates::stories());
     all.extend(people::stories());
     all.extend(strategies::stories());
     all.extend(causes::stories());

@@ -153,7 +153,7 @@ pub(crate) async fn one_look_reads_what_the_controllers_wrote(world: &'static Wo
     ensure!(target.services == ["web"], "{target:?}");
     let mut state = State::default();
     let first = eventually("the first template is taken", SOON, async || {
-        let asked = Questions { canary: None, samples: None, revert: None };
+        let asked = Questions { canary: None, samples: None, revert: None, gates: Vec::new() };
         let seen = observe::look(&cluster, &target, &asked, &state, Utc::now()).await?;
         Ok(seen.workload.and_then(|workload| workload.adopted))
     })
@@ -172,10 +172,12 @@ pub(crate) async fn one_look_reads_what_the_controllers_wrote(world: &'static Wo
         home: None,
         skip: None,
         handed: false,
+        gates: None,
         told: Vec::new(),
         stage: Stage::Starting { since: Utc::now() },
     });
-    let asked = Questions { canary: Some(revision), samples: None, revert: None };
+    let asked =
+        Questions { canary: Some(revision), samples: None, revert: None, gates: Vec::new() };
     // Two controllers answer, each in its own time: the scheduler for the canary's pods, the
     // Deployment's for what was just written to it.
     let seen = eventually("both controllers have looked", SOON, async || {

@@ -251,7 +251,7 @@ async fn tidegate(shop: &Shop, who: &Path, arguments: &[&str]) -> Result<(i32, S
 }
 
 /// Asked by the admin, and granted.
-async fn granted(shop: &Shop, arguments: &[&str]) -> Result<()> {
+pub(crate) async fn granted(shop: &Shop, arguments: &[&str]) -> Result<()> {
     let (code, said) = tidegate(shop, shop.world.kubeconfig(), arguments).await?;
     ensure!(code == 0 && said.contains("granted"), "{code}: {said}");
     Ok(())

@@ -116,6 +116,7 @@ fn needed(kind: Kind) -> &'static [&'static str] {
         | Kind::UpstreamSettingsPolicy => &["list"],
         Kind::EndpointSlice | Kind::HorizontalPodAutoscaler | Kind::PodDisruptionBudget => &[],
         Kind::Node
+        | Kind::CronJob
         | Kind::Secret
         | Kind::MutatingAdmissionPolicy
         | Kind::MutatingAdmissionPolicyBinding
@@ -123,6 +124,7 @@ fn needed(kind: Kind) -> &'static [&'static str] {
         | Kind::ValidatingWebhookConfiguration => &["get"],
         Kind::Event => &["create"],
         Kind::Lease => &["get", "create", "patch"],
+        Kind::Job => &["get", "create"],
     }
 }
 

@@ -1,6 +1,7 @@
 //! Turns of the controller against an API server in memory.
 
 mod around;
+mod gates;
 
 use std::sync::Arc;
 

@@ -1,11 +1,13 @@
 //! A Rollout and what it refers to, to a plan.
 
 use chrono::TimeDelta;
-use tidegate::resolve::{Objects, Query, References, Resolved, load_text, resolve, shipped};
+use tidegate::resolve::{
+    GateQuery, HttpQuery, Objects, Query, References, Resolved, load_text, resolve, shipped,
+};
 use tidegate_engine::judge::{Bounds, HardLimit, Kind, Margin, PassMargin, Ratio, Threshold};
 use tidegate_engine::plan::{
-    GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Step,
-    Traffic, Weight,
+    Gate, GateAt, GateKind, GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive,
+    OnLowTraffic, OnRestart, OnTimeout, Step, Traffic, Weight,
 };
 use tidegate_engine::windows::Windows;
 
@@ -195,14 +197,47 @@ spec:
 fn every_example_is_a_plan() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut found = Vec::new();
-    for name in ["rollout.yaml", "blue-green.yaml"] {
+    for name in ["rollout.yaml", "blue-green.yaml", "gates.yaml"] {
         let text = std::fs::read_to_string(folder.join(name)).unwrap();
         let around = AROUND.replace("apps/one", "apps/web");
         let objects = load_text(name, &format!("{text}---{around}")).unwrap();
         let plan = resolved(&objects, true).unwrap().plan;
         found.push((plan.traffic, plan.analysis.criteria.len()));
     }
-    assert_eq!(found, [(Traffic::Routes, 2), (Traffic::Switch, 2)]);
+    assert_eq!(found, [(Traffic::Routes, 2), (Traffic::Switch, 2), (Traffic::Routes, 1)]);
+}
+
+#[test]
+fn gates_are_a_rollout_s_own_or_its_class_s() {
+    let class = AROUND.replace(
+        "  onFailure: Hold",
+        "  onFailure: Hold\n  gates: [{name: smoke, at: Start, job: {cronJob: smoke.v1}}]",
+    );
+    let resolved = good("", &class);
+    let smoke = Gate {
+        name: "smoke".to_owned(),
+        at: GateAt::Start,
+        kind: GateKind::Job,
+        timeout: TimeDelta::minutes(10),
+        on_timeout: OnTimeout::Pause,
+    };
+    assert_eq!(resolved.plan.gates, [smoke]);
+    assert_eq!(resolved.gates["smoke"], GateQuery::Job { cron_job: "smoke.v1".to_owned() });
+    assert_eq!(good("  gates: []", &class).plan.gates, []);
+    let own = "  gates:\n    - {name: approval, at: Promotion, timeout: 2d, onTimeout: Abort, \
+               http: {service: approvals, port: 8080, path: /web?x=1, method: POST}}\n    \
+               - {name: load, at: Step, onTimeout: Proceed, http: {service: load, port: 80}}";
+    let resolved = good(own, &class);
+    let said: Vec<_> = resolved.plan.gates.iter().map(|gate| (gate.at, gate.on_timeout)).collect();
+    let expected = [(GateAt::Promotion, OnTimeout::Abort), (GateAt::Step, OnTimeout::Proceed)];
+    assert_eq!(said, expected);
+    assert_eq!(resolved.plan.gates[0].timeout, TimeDelta::days(2));
+    let http = |service: &str, port, path: &str, posts| {
+        let (service, path) = (service.to_owned(), path.to_owned());
+        GateQuery::Http(HttpQuery { service, port, path, posts })
+    };
+    assert_eq!(resolved.gates["approval"], http("approvals", 8080, "/web?x=1", true));
+    assert_eq!(resolved.gates["load"], http("load", 80, "/", false));
 }
 
 #[test]

@@ -137,6 +137,33 @@ fn a_window_opens_before_it_closes() {
     both_refuse("Rollout", &window("09:00", "09:00"), message);
 }
 
+#[test]
+fn a_gate_is_a_service_or_a_job_and_has_a_name_of_its_own() {
+    let gates = |gates: &str| format!("  workloadRef: {{name: web}}\n  gates: [{gates}]");
+    let (http, job) = ("http: {service: tests, port: 80}", "job: {cronJob: smoke}");
+    let smoke = |how: &str| format!("{{name: smoke, at: Start{how}}}");
+    both_accept("Rollout", &gates(&smoke(&format!(", {job}"))));
+    let full = "http: {service: tests, port: 80, path: '/a?b=c', method: POST}, timeout: 1h";
+    both_accept("Rollout", &gates(&smoke(&format!(", {full}, onTimeout: Proceed"))));
+    let one = "expected exactly one of http and job";
+    both_refuse("Rollout", &gates(&smoke("")), one);
+    both_refuse("Rollout", &gates(&smoke(&format!(", {http}, {job}"))), one);
+    // What a schema says without rules.
+    let twice = smoke(&format!(", {job}"));
+    for wrong in [
+        format!("{twice}, {twice}"),
+        smoke(", http: {service: tests.other, port: 80}"),
+        smoke(", http: {service: tests, port: 0}"),
+        smoke(", http: {service: tests, port: 80, path: 'http://elsewhere/'}"),
+        smoke(", http: {service: tests, port: 80, path: '//a#b'}"),
+        smoke(", http: {service: tests, port: 80, method: DELETE}"),
+        smoke(&format!(", {job}, timeout: soon")),
+    ] {
+        let (text, _) = object("Rollout", &gates(&wrong));
+        assert!(load_text("x.yaml", &text).is_err(), "{text}");
+    }
+}
+
 fn metric(metric: &str) -> String {
     format!("  metrics: [{{name: m, {metric}}}]")
 }
@@ -301,7 +328,7 @@ fn every_rule_compiles_and_has_a_message() {
     }
     let messages: BTreeSet<_> = found.iter().map(|(_, message)| message).collect();
     // Each message is in a test above; a new rule needs one too, and then this number.
-    assert_eq!(messages.len(), 24, "{messages:#?}");
+    assert_eq!(messages.len(), 25, "{messages:#?}");
 }
 
 /// Lists, texts and maps without an upper bound make the cost of rules unbounded.

@@ -1,20 +1,20 @@
 //! Any state and any look at the world, also such as no run would ever lead to.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use tidegate_engine::effect::{Notice, RevertOrder, RevertOutcome, Severity};
 use tidegate_engine::judge::{Failure, Lane, Unclear, Verdict};
 use tidegate_engine::observed::{
-    Around, Ask, Deployed, EngineWork, Observed, Pinned, Pods, RouteView, TrafficView, Trouble,
-    TroubleKind, What, Workload,
+    Around, Ask, Deployed, EngineWork, GateSays, GateSeen, Observed, Pinned, Pods, RouteView,
+    TrafficView, Trouble, TroubleKind, What, Workload,
 };
-use tidegate_engine::plan::Weight;
+use tidegate_engine::plan::{Gate, GateAt, GateKind, OnTimeout, Weight};
 use tidegate_engine::reason::Reason;
 use tidegate_engine::state::{
-    Answer, Cause, Ended, GitRevision, Origin, Outcome, PausedBy, Promotion, Quarantined, Request,
-    Revision, Skip, Stable, Stage, State, Trial, TrialId,
+    Answer, AskedGate, AtGates, Cause, Ended, GateAnswer, GitRevision, Origin, Outcome, PausedBy,
+    Place, Promotion, Quarantined, Request, Revision, Skip, Stable, Stage, State, Trial, TrialId,
 };
 
 /// So many cases. What fails becomes a story, not a file of seeds.
@@ -67,6 +67,8 @@ fn cause() -> impl Strategy<Value = Cause> {
         text().prop_map(|message| Cause::Permission { message }),
         text().prop_map(|message| Cause::Environment { message }),
         text().prop_map(|message| Cause::Inconclusive { message }),
+        text().prop_map(|message| Cause::GateRefused { message }),
+        text().prop_map(|message| Cause::GateTimedOut { message }),
         (text(), any::<bool>()).prop_map(|(who, hold)| Cause::Person { who, hold }),
         Just(Cause::Superseded),
         Just(Cause::RevertedByHand),
@@ -162,25 +164,67 @@ fn reason() -> impl Strategy<Value = Reason> {
     (0..Reason::ALL.len()).prop_map(|n| Reason::ALL[n])
 }
 
+/// The gates that a random plan can have.
+pub(crate) const GATES: [&str; 4] = ["smoke", "load", "approval", "after"];
+
+/// Some of them, asked in any way.
+pub(crate) fn gates() -> impl Strategy<Value = Vec<Gate>> {
+    let places = [GateAt::Start, GateAt::Step, GateAt::Promotion, GateAt::Promoted];
+    let one = (of(any::<bool>()), 0_i64..90, 0_u8..3);
+    vec(one, GATES.len()).prop_map(move |all| {
+        let named = all.into_iter().zip(GATES).zip(places);
+        let there = named.filter_map(|(((job, seconds, follows), name), at)| {
+            Some(Gate {
+                name: name.to_owned(),
+                at,
+                kind: if job? { GateKind::Job } else { GateKind::Http },
+                timeout: TimeDelta::seconds(seconds),
+                on_timeout: [OnTimeout::Pause, OnTimeout::Abort, OnTimeout::Proceed]
+                    [usize::from(follows)],
+            })
+        });
+        there.collect()
+    })
+}
+
+fn at_gates(at: &Time) -> impl Strategy<Value = AtGates> + use<> {
+    let place = prop_oneof![
+        Just(Place::Start),
+        step().prop_map(Place::Step),
+        Just(Place::Promotion),
+        Just(Place::Promoted),
+    ];
+    let answer = prop_oneof![
+        Just(GateAnswer::Open),
+        Just(GateAnswer::LeftOut),
+        Just(GateAnswer::Held),
+        Just(GateAnswer::ByPerson),
+    ];
+    let asked = (0..GATES.len(), at.clone(), of(answer)).prop_map(|(gate, since, answer)| {
+        AskedGate { gate: GATES[gate].to_owned(), since, answer }
+    });
+    (place, vec(asked, 0..3)).prop_map(|(place, asked)| AtGates { place, asked })
+}
+
+/// What a gate may say.
+pub(crate) fn gate_seen() -> impl Strategy<Value = GateSeen> {
+    let says = prop_oneof![
+        Just(GateSays::Open),
+        Just(GateSays::Refused),
+        Just(GateSays::NotYet),
+        Just(GateSays::NotRun),
+    ];
+    (says, text()).prop_map(|(says, line)| GateSeen { says, line })
+}
+
 fn trial(at: &Time) -> impl Strategy<Value = Trial> + use<> {
     let times = (at.clone(), of(at.clone()), of(at.clone()), of(at.clone()));
     let parts =
         (trial_id(), revision(), origin(), times, of(skip()), any::<bool>(), vec(reason(), 0..3));
-    (parts, stage(at)).prop_map(
-        |((id, canary, origin, (started, ready, shared, home), skip, handed, told), stage)| Trial {
-            id,
-            canary,
-            origin,
-            started,
-            ready,
-            shared,
-            home,
-            skip,
-            handed,
-            told,
-            stage,
-        },
-    )
+    (parts, stage(at), of(at_gates(at))).prop_map(|(parts, stage, gates)| {
+        let (id, canary, origin, (started, ready, shared, home), skip, handed, told) = parts;
+        Trial { id, canary, origin, started, ready, shared, home, skip, handed, gates, told, stage }
+    })
 }
 
 fn ended(at: Time) -> impl Strategy<Value = Ended> {
@@ -330,19 +374,24 @@ fn around() -> impl Strategy<Value = Around> {
 
 /// Any look at the world, consistent or not.
 pub(crate) fn observed() -> impl Strategy<Value = Observed> {
-    let answers = (of(ask()), of(outcome()), vec(any::<u64>(), 0..3));
+    let gates = btree_map((0..GATES.len()).prop_map(|n| GATES[n].to_owned()), gate_seen(), 0..4);
+    let answers = (of(ask()), of(outcome()), vec(any::<u64>(), 0..3), gates);
     (of(workload()), pods(), pods(), traffic(), verdict(), answers, around()).prop_map(
-        |(workload, stable, canary, traffic, verdict, (ask, revert, delivered), around)| Observed {
-            is_blind: canary.desired % 2 == 1,
-            workload,
-            stable,
-            canary,
-            traffic,
-            verdict,
-            ask,
-            revert,
-            delivered,
-            around,
+        |(workload, stable, canary, traffic, verdict, answers, around)| {
+            let (ask, revert, delivered, gates) = answers;
+            Observed {
+                is_blind: canary.desired % 2 == 1,
+                workload,
+                stable,
+                canary,
+                traffic,
+                verdict,
+                ask,
+                revert,
+                delivered,
+                gates,
+                around,
+            }
         },
     )
 }

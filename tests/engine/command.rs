@@ -3,13 +3,17 @@
 use chrono::TimeDelta;
 use tidegate_engine::effect::RevertOutcome;
 use tidegate_engine::judge::{Failure, Lane, Unclear, Verdict};
-use tidegate_engine::observed::{Ask, EngineWork, Pinned, Trouble, TroubleKind, What};
+use tidegate_engine::observed::{
+    Ask, EngineWork, GateSays, GateSeen, Pinned, Trouble, TroubleKind, What,
+};
 use tidegate_engine::plan::{
-    GitWrite, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Step, Traffic,
+    Gate, GateAt, GateKind, GitWrite, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart,
+    OnTimeout, Step, Traffic,
 };
 use tidegate_engine::state::{GitRevision, Revision};
 use tidegate_engine::windows::{Window, Windows};
 
+use crate::stories::duration;
 use crate::world::{World, analysis, steps};
 
 /// Does what a line says; `false` if nobody knows what it means.
@@ -37,6 +41,7 @@ pub(crate) fn obey(world: &mut World, line: &str) -> bool {
         "create" => world.cluster.write_template(Revision::new(rest), None),
         "replicas" => world.cluster.scale(rest.parse().unwrap()),
         "gate" => world.cluster.gated = rest == "on",
+        "says" => says(world, rest),
         "unpause" => {
             world.cluster.paused = false;
             world.cluster.advance(TimeDelta::zero());
@@ -89,6 +94,54 @@ fn window(text: &str) -> Windows {
     };
     let (from, to) = text.split_once(" to ").unwrap();
     Windows::new(vec![Window { days: Vec::new(), from: minute(from), to: minute(to) }])
+}
+
+/// `smoke open`, `smoke refused 3 of 20 checks failed`.
+fn says(world: &mut World, text: &str) {
+    let mut words = text.splitn(3, ' ');
+    let name = words.next().unwrap().to_owned();
+    let says = match words.next().unwrap() {
+        "open" => GateSays::Open,
+        "refused" => GateSays::Refused,
+        "not-yet" => GateSays::NotYet,
+        other => panic!("says {other}"),
+    };
+    let line = words.next().unwrap_or_default().to_owned();
+    world.cluster.gates.insert(name, GateSeen { says, line });
+}
+
+/// `smoke at Start`, `load at Step job timeout 5min on-timeout Abort`.
+fn gate(world: &mut World, text: &str) {
+    let mut words = text.split(' ');
+    let name = words.next().unwrap().to_owned();
+    let mut gate = Gate {
+        name: name.clone(),
+        at: GateAt::Start,
+        kind: GateKind::Http,
+        timeout: tidegate_engine::defaults::GATE_TIMEOUT,
+        on_timeout: OnTimeout::Pause,
+    };
+    while let Some(word) = words.next() {
+        match word {
+            "at" => {
+                let places = [GateAt::Start, GateAt::Step, GateAt::Promotion, GateAt::Promoted];
+                let place = words.next().unwrap();
+                gate.at = places.into_iter().find(|at| at.as_str() == place).unwrap();
+            }
+            "job" => {
+                gate.kind = GateKind::Job;
+                world.cluster.jobs.insert(name.clone());
+            }
+            "timeout" => gate.timeout = duration(words.next().unwrap()),
+            "on-timeout" => {
+                let follows = [OnTimeout::Pause, OnTimeout::Abort, OnTimeout::Proceed];
+                let word = words.next().unwrap();
+                gate.on_timeout = follows.into_iter().find(|it| format!("{it:?}") == word).unwrap();
+            }
+            other => panic!("gate {other}"),
+        }
+    }
+    world.plan.gates.push(gate);
 }
 
 fn verdict(world: &mut World, text: &str) {
@@ -183,6 +236,10 @@ fn plan(world: &mut World, text: &str) -> bool {
     let plan = &mut world.plan;
     if let Some(times) = text.strip_prefix("window ") {
         plan.windows = window(times);
+        return true;
+    }
+    if let Some(text) = text.strip_prefix("gate ") {
+        gate(world, text);
         return true;
     }
     match text {

@@ -7,11 +7,13 @@ use chrono::{DateTime, Utc};
 use tidegate_engine::effect::{Effect, RevertOrder};
 use tidegate_engine::judge::Verdict;
 use tidegate_engine::observed::{Observed, Pinned, RouteView};
-use tidegate_engine::plan::{Mode, Plan, Traffic, Weight};
+use tidegate_engine::plan::{Gate, GateAt, Mode, Plan, Traffic, Weight};
 use tidegate_engine::report::check_conditions;
 use tidegate_engine::sim::Cluster;
-use tidegate_engine::state::{Cause, Outcome, Revision, Stage, State, Trial, TrialId};
-use tidegate_engine::{Decision, report};
+use tidegate_engine::state::{
+    Cause, GateAnswer, Outcome, Place, Promotion, Revision, Stage, State, Trial, TrialId,
+};
+use tidegate_engine::{Decision, questions, report};
 
 /// Remembers what a single turn cannot show.
 #[derive(Clone, Default)]
@@ -47,6 +49,8 @@ impl Watch {
         quarantined_stays_out(state, next, seen);
         weights_follow_the_plan(plan, next, seen, effects);
         pods_leave_after_their_requests(plan, next, seen, effects, now);
+        gates_are_not_passed_by(plan, state, next, seen);
+        nobody_is_asked_on_the_way_home(plan, next, now);
         if plan.mode == Mode::Observe && state.trial.is_none() {
             let touched =
                 effects.iter().any(|e| !matches!(e, Effect::Announce(_) | Effect::Release));
@@ -80,7 +84,9 @@ impl Watch {
         assert!(is_going_back(&trial.stage), "an aborted trial went on: {:?}", trial.stage);
         for effect in effects {
             match effect {
-                Effect::Raise { .. } | Effect::HandOver { .. } => panic!("rises: {effect:?}"),
+                Effect::Raise { .. } | Effect::HandOver { .. } | Effect::RunGate(_) => {
+                    panic!("rises: {effect:?}")
+                }
                 Effect::Route { weight } => assert_eq!(*weight, Weight::ZERO),
                 Effect::Pin { revision } => assert_ne!(*revision, trial.canary),
                 _ => {}
@@ -302,6 +308,53 @@ fn pods_leave_after_their_requests(
     let drained = seen.traffic.pinned == Pinned::NoService
         || home.checked_add_signed(plan.limits.drain).is_none_or(|at| now >= at);
     assert!(drained, "requests are still running");
+}
+
+/// A place is left only when each of its gates has answered, and that was written down before; but
+/// for a person's word, and for trials that leave out the steps.
+fn gates_are_not_passed_by(plan: &Plan, state: &State, next: &State, seen: &Observed) {
+    let (Some(before), Some(after)) = (&state.trial, &next.trial) else { return };
+    if before.skip.is_some() || after.skip.is_some() || next.answered != state.answered {
+        return;
+    }
+    let has = |at: GateAt| plan.gates.iter().any(|gate| gate.at == at);
+    let place = match (&before.stage, &after.stage) {
+        (Stage::Starting { .. }, Stage::Shifting { .. } | Stage::Paused { .. }) => Place::Start,
+        (Stage::Baking { step, .. }, Stage::Shifting { step: to, .. })
+        | (Stage::Baking { step, .. }, Stage::Paused { step: to, .. })
+            if to > step =>
+        {
+            Place::Step(*step)
+        }
+        (Stage::Baking { step, .. }, Stage::Promoting { .. }) => {
+            if has(GateAt::Promotion) {
+                Place::Promotion
+            } else {
+                Place::Step(*step)
+            }
+        }
+        (
+            Stage::Promoting { part: Promotion::Waiting, .. },
+            Stage::Promoting { part: Promotion::HandingOver, .. },
+        ) => Place::Promoted,
+        _ => return,
+    };
+    let answers = |gate: &Gate| {
+        let at = before.gates.as_ref().filter(|at| at.place == place);
+        let asked = at.and_then(|at| at.asked.iter().find(|asked| asked.gate == gate.name));
+        asked.and_then(|asked| asked.answer)
+    };
+    for gate in plan.gates.iter().filter(|gate| gate.at == place.at()) {
+        let passed = answers(gate).is_some_and(|answer| answer != GateAnswer::Held);
+        assert!(passed, "{} was passed by at {place:?}: {:?}, {:?}", gate.name, before, seen.gates);
+    }
+}
+
+/// Nothing stands between a Fail and weight 0.
+fn nobody_is_asked_on_the_way_home(plan: &Plan, next: &State, now: DateTime<Utc>) {
+    let goes_back = next.trial.as_ref().is_none_or(|trial| is_going_back(&trial.stage));
+    let asked = questions(plan, next, now).gates;
+    assert!(!goes_back || asked.is_empty(), "{asked:?}");
 }
 
 /// At rest all requests reach the stable revision, and nothing is held.

@@ -46,7 +46,7 @@ fn is_current(effect: &Effect, saw: &[String; 3], now: &[String; 3]) -> bool {
         Effect::HandOver { .. } => saw == now,
         Effect::Restore { .. } | Effect::Unpause { .. } | Effect::Settle { .. } => saw[1] == now[1],
         Effect::Raise { .. } | Effect::Retire { .. } => saw[2] == now[2],
-        Effect::Revert(_) | Effect::Announce(_) => true,
+        Effect::Revert(_) | Effect::RunGate(_) | Effect::Announce(_) => true,
     }
 }
 

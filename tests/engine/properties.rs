@@ -6,13 +6,13 @@ use proptest::prelude::*;
 use tidegate_engine::decide;
 use tidegate_engine::effect::{Effect, RevertOutcome};
 use tidegate_engine::judge::{Unclear, Verdict};
-use tidegate_engine::observed::{Ask, Trouble, TroubleKind, What};
+use tidegate_engine::observed::{Ask, GateSeen, Trouble, TroubleKind, What};
 use tidegate_engine::plan::{
-    Mode, OnFailure, OnInconclusive, OnLowTraffic, Plan, Step, Traffic, Weight,
+    GateKind, Mode, OnFailure, OnInconclusive, OnLowTraffic, Plan, Step, Traffic, Weight,
 };
 use tidegate_engine::state::{Phase, Revision, State};
 
-use crate::arbitrary::{self, cases};
+use crate::arbitrary::{self, GATES, cases};
 use crate::command::fail;
 use crate::invariants::{all_is_stable, never_open_to_the_unjudged};
 use crate::world::{World, analysis, git, more, plan, weight};
@@ -41,6 +41,7 @@ enum Event {
     Known(bool),
     Deliberate(bool),
     Crash(usize),
+    GateSays(usize, GateSeen),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -68,13 +69,16 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(E::Known),
         1 => any::<bool>().prop_map(E::Deliberate),
         3 => (0_usize..4).prop_map(E::Crash),
+        4 => (0..GATES.len(), arbitrary::gate_seen()).prop_map(|(n, seen)| E::GateSays(n, seen)),
     ]
 }
 
 fn random_plan() -> impl Strategy<Value = Plan> {
     let steps = proptest::collection::vec((0_u8..8, 0_i64..60), 1..5);
-    let choices = (0_u8..3, any::<[bool; 6]>(), steps);
-    choices.prop_map(|(traffic, [revert, pause, unproven, git_too, measured, observe], steps)| {
+    let gates = prop_oneof![1 => Just(Vec::new()), 1 => arbitrary::gates()];
+    let choices = (0_u8..3, any::<[bool; 6]>(), steps, gates);
+    choices.prop_map(|(traffic, flags, steps, gates)| {
+        let [revert, pause, unproven, git_too, measured, observe] = flags;
         let traffic = [Traffic::Routes, Traffic::Pods, Traffic::Switch][usize::from(traffic)];
         Plan {
             mode: if observe && traffic == Traffic::Routes { Mode::Observe } else { Mode::Enforce },
@@ -89,6 +93,7 @@ fn random_plan() -> impl Strategy<Value = Plan> {
                 OnLowTraffic::Pause
             },
             git: git_too.then(git),
+            gates,
             ..plan()
         }
     })
@@ -173,6 +178,9 @@ fn happen(world: &mut World, event: &Event, count: usize) {
         Event::Gate(on) => cluster.gated = *on,
         Event::Known(known) => cluster.known = *known,
         Event::Deliberate(deliberate) => cluster.deliberate = *deliberate,
+        Event::GateSays(gate, seen) => {
+            cluster.gates.insert(GATES[*gate].to_owned(), seen.clone());
+        }
         Event::Crash(effects) => {
             let decision = world.look();
             world.state = decision.next;
@@ -206,6 +214,7 @@ pub(crate) fn heal_all(world: &mut World) {
     cluster.controller = true;
     cluster.gated = true;
     cluster.forge = Ok(());
+    cluster.gates.clear();
     if cluster.desired == 0 {
         cluster.scale(4);
     }
@@ -234,6 +243,8 @@ proptest! {
         events in proptest::collection::vec(event(), 1..50),
     ) {
         let mut world = World::at_rest();
+        let jobs = plan.gates.iter().filter(|gate| gate.kind == GateKind::Job);
+        world.cluster.jobs = jobs.map(|gate| gate.name.clone()).collect();
         world.plan = plan;
         for (count, event) in events.iter().enumerate() {
             happen(&mut world, event, count);
@@ -263,6 +274,9 @@ proptest! {
         limits.hand_over = limit;
         limits.drain = limit;
         limits.scale_down_delay = limit;
+        for gate in &mut extreme.gates {
+            gate.timeout = limit;
+        }
         for plan in [&plan, &extreme] {
             let decision = decide(plan, &state, &seen, now);
             never_open_to_the_unjudged(&decision.next, &seen, &decision.effects);

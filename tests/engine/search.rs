@@ -8,8 +8,8 @@ use std::hash::{Hash, Hasher};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tidegate_engine::effect::RevertOutcome;
-use tidegate_engine::observed::{Ask, Trouble, TroubleKind, What};
-use tidegate_engine::plan::{Limits, Traffic};
+use tidegate_engine::observed::{Ask, GateSays, GateSeen, Trouble, TroubleKind, What};
+use tidegate_engine::plan::{Gate, GateAt, GateKind, Limits, OnTimeout, Traffic};
 use tidegate_engine::state::{Phase, Revision, Stage};
 
 use crate::command::fail;
@@ -34,6 +34,8 @@ enum Event {
     Delete,
     Create,
     Trouble(TroubleKind),
+    /// All gates.
+    Gates(GateSays),
 }
 
 const EVENTS: [Event; 22] = [
@@ -60,6 +62,43 @@ const EVENTS: [Event; 22] = [
     Event::Create,
     Event::Trouble(TroubleKind::CrashLoop),
 ];
+
+/// What is tried where there are gates.
+const GATED: [Event; 13] = [
+    Event::Gates(GateSays::Open),
+    Event::Gates(GateSays::Refused),
+    Event::Gates(GateSays::NotYet),
+    Event::Fail,
+    Event::More,
+    Event::Ask(What::Pause),
+    Event::Ask(What::Resume),
+    Event::Ask(What::Promote),
+    Event::Ask(What::PromoteFull),
+    Event::Ask(What::Abort { hold: false }),
+    Event::Commit("v3"),
+    Event::Scale(8),
+    Event::Trouble(TroubleKind::Node),
+];
+
+/// A gate at each place, each with another end to its patience.
+fn gated() -> World {
+    let mut world = small(Traffic::Routes);
+    let gate = |name: &str, at, kind, on_timeout| Gate {
+        name: name.to_owned(),
+        at,
+        kind,
+        timeout: TimeDelta::seconds(2),
+        on_timeout,
+    };
+    world.plan.gates = vec![
+        gate("smoke", GateAt::Start, GateKind::Job, OnTimeout::Pause),
+        gate("load", GateAt::Step, GateKind::Http, OnTimeout::Proceed),
+        gate("approval", GateAt::Promotion, GateKind::Http, OnTimeout::Abort),
+        gate("after", GateAt::Promoted, GateKind::Job, OnTimeout::Pause),
+    ];
+    world.cluster.jobs = BTreeSet::from(["smoke".to_owned(), "after".to_owned()]);
+    world
+}
 
 fn small(traffic: Traffic) -> World {
     let mut world = World::at_rest();
@@ -111,6 +150,11 @@ fn happen(world: &mut World, event: Event) {
             let down = RevertOutcome::Retry { message: "down".to_owned() };
             cluster.forge = if cluster.forge.is_ok() { Err(down) } else { Ok(()) };
         }
+        Event::Gates(says) => {
+            let seen = GateSeen { says, line: String::new() };
+            let all = world.plan.gates.iter().map(|gate| (gate.name.clone(), seen.clone()));
+            cluster.gates = all.collect();
+        }
         Event::Unpause => cluster.paused = false,
         Event::Delete => cluster.delete(),
         Event::Create if !cluster.exists => cluster.write_template(Revision::new("v2"), None),
@@ -140,7 +184,8 @@ fn key(world: &World, events_left: u8) -> u64 {
     let age = |at: DateTime<Utc>| (now - at).num_seconds().clamp(-OLD, OLD);
     let mut hasher = DefaultHasher::new();
     let state = &world.state;
-    (events_left, format!("{:?}", world.plan.traffic)).hash(&mut hasher);
+    let plan = (format!("{:?}", world.plan.traffic), world.plan.gates.len());
+    (events_left, plan).hash(&mut hasher);
     if let Some(trial) = &state.trial {
         let stage = match &trial.stage {
             Stage::Reverting { cause, order, waiting, .. } => {
@@ -148,6 +193,13 @@ fn key(world: &World, events_left: u8) -> u64 {
             }
             stage => format!("{stage:?}").replace(&format!("{:?}", stage.since()), ""),
         };
+        let at = trial.gates.iter().flat_map(|at| at.asked.iter().map(move |one| (at.place, one)));
+        for (place, asked) in at {
+            let run = (trial.id.clone(), place, asked.gate.clone());
+            let is_run = world.cluster.run.contains(&run);
+            (place, &asked.gate, age(asked.since), is_run).hash(&mut hasher);
+            format!("{:?}", asked.answer).hash(&mut hasher);
+        }
         let told: BTreeSet<_> = trial.told.iter().collect();
         let rest = (&trial.canary, trial.ready.is_some(), trial.handed, told);
         stage.hash(&mut hasher);
@@ -178,6 +230,7 @@ fn key(world: &World, events_left: u8) -> u64 {
     let flags = [cluster.exists, cluster.paused, cluster.gateway, cluster.held, cluster.controller];
     flags.hash(&mut hasher);
     (cluster.desired, cluster.forge.is_ok(), cluster.trouble.len()).hash(&mut hasher);
+    format!("{:?}", cluster.gates).hash(&mut hasher);
     format!(
         "{} {:?} {:?} {:?} {:?} {:?} {:?}",
         cluster.template,
@@ -216,8 +269,7 @@ struct Search {
 }
 
 impl Search {
-    fn run(&mut self, traffic: Traffic, events: u8) {
-        let mut first = small(traffic);
+    fn run(&mut self, mut first: World, events: u8, what: &[Event]) {
         first.cluster.commit("v2");
         first.cluster.sync();
         let mut seen = BTreeSet::from([key(&first, events)]);
@@ -238,7 +290,7 @@ impl Search {
             if left == 0 {
                 continue;
             }
-            for event in EVENTS {
+            for event in what.iter().copied() {
                 let mut other = world.clone();
                 happen(&mut other, event);
                 if seen.insert(key(&other, left - 1)) {
@@ -294,9 +346,11 @@ fn it_is_rest(mut world: World, trail: &Trail) {
 fn every_state_within_bounds_leads_to_rest() {
     let mut search = Search::default();
     for traffic in [Traffic::Routes, Traffic::Pods, Traffic::Switch] {
-        search.run(traffic, 3);
+        search.run(small(traffic), 3, &EVENTS);
         eprintln!("{traffic:?}: {} states, {} at rest", search.calm.len(), search.rests);
     }
+    search.run(gated(), 2, &GATED);
+    eprintln!("with gates: {} states, {} at rest", search.calm.len(), search.rests);
     search.none_goes_in_circles();
     let missing: Vec<_> = Phase::ALL
         .iter()

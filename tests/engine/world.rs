@@ -60,6 +60,7 @@ pub(crate) fn plan() -> Plan {
         on_low_traffic: OnLowTraffic::Pause,
         on_restart: OnRestart::Pass,
         windows: Windows::default(),
+        gates: Vec::new(),
         limits: Limits::default(),
         git: Some(git()),
     }
@@ -181,6 +182,7 @@ pub(crate) fn show(effect: &Effect) -> String {
         Effect::Unpause { revision } => format!("Unpause({revision})"),
         Effect::Revert(order) => format!("Revert({}..{})", order.good, order.bad),
         Effect::Release => "Release".to_owned(),
+        Effect::RunGate(call) => format!("RunGate({} at {:?})", call.gate, call.place),
         Effect::Announce(notice) => {
             format!("Announce({:?} {})", notice.severity, notice.reason)
         }

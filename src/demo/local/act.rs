@@ -51,6 +51,7 @@ impl Local {
                 Ok(())
             }
             Effect::Release => self.release(),
+            Effect::RunGate(_) => Ok(()), // the demo's plan has no gates
             Effect::Announce(notice) => {
                 // People read the view and the log; there is nobody else to tell here.
                 self.delivered.push(notice.id);

@@ -1,5 +1,7 @@
 //! What Tidegate sees of the local cluster. No policy in here: facts at one look.
 
+use std::collections::BTreeMap;
+
 use tidegate_engine::Questions;
 use tidegate_engine::judge::Verdict;
 use tidegate_engine::observed::{
@@ -41,6 +43,7 @@ impl Local {
             ask: None,
             revert,
             delivered: self.delivered.clone(),
+            gates: BTreeMap::new(),
             around: Around::default(),
         })
     }
@@ -123,7 +126,7 @@ impl Local {
     }
 
     /// Every revision that was seen, with the tag of its image.
-    pub fn versions(&self) -> &std::collections::BTreeMap<Revision, String> {
+    pub fn versions(&self) -> &BTreeMap<Revision, String> {
         &self.versions
     }
 }

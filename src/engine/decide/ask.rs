@@ -2,6 +2,7 @@
 
 use super::back::abort;
 use super::forward::after;
+use super::gates;
 use super::promote::is_handing_over;
 use super::turn::{About, Turn};
 use crate::observed::{Ask, What};
@@ -52,21 +53,30 @@ fn pause(turn: &mut Turn<'_>, mut trial: Trial, ask: &Ask) -> Answered {
 }
 
 fn resume(turn: &mut Turn<'_>, mut trial: Trial, ask: &Ask) -> Answered {
-    let Stage::Paused { step, by, .. } = trial.stage else { return Answered::Go(trial) };
-    trial.stage = match by {
-        PausedBy::Step => after(turn, step),
-        PausedBy::Person | PausedBy::Inconclusive => Stage::Shifting { step, since: turn.now },
-    };
+    let was_held = gates::ask_anew(turn, &mut trial);
+    if let Stage::Paused { step, by, .. } = trial.stage {
+        trial.stage = match by {
+            PausedBy::Step => after(turn, step),
+            PausedBy::Person | PausedBy::Inconclusive => Stage::Shifting { step, since: turn.now },
+        };
+    } else if !was_held {
+        return Answered::Go(trial);
+    }
     turn.grant(Reason::ResumedByPerson);
     turn.say(Reason::ResumedByPerson, format!("{} resumed the trial", ask.who));
     Answered::Done(trial)
 }
 
 fn promote(turn: &mut Turn<'_>, mut trial: Trial, ask: &Ask) -> Answered {
-    let Some(step) = step_of(&trial.stage) else { return Answered::Go(trial) };
-    trial.stage = after(turn, step);
+    if let Some(step) = step_of(&trial.stage) {
+        trial.stage = after(turn, step);
+        turn.say(Reason::PromotedByPerson, format!("{} took the step as passed", ask.who));
+    } else if trial.at_gates().is_some() && gates::open_all(&mut trial) {
+        turn.say(Reason::PromotedByPerson, format!("{} took the gates as open", ask.who));
+    } else {
+        return Answered::Go(trial);
+    }
     turn.grant(Reason::PromotedByPerson);
-    turn.say(Reason::PromotedByPerson, format!("{} took the step as passed", ask.who));
     Answered::Done(trial)
 }
 

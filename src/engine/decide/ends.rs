@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use super::back::is_taken;
 use super::read_back::{at_weight, is_home, is_route_home, is_shared};
 use crate::effect::{Effect, RevertOutcome};
-use crate::observed::{Observed, Pinned, RouteView, Workload};
-use crate::plan::{Mode, Plan, Traffic, Weight};
+use crate::observed::{GateSays, Observed, Pinned, RouteView, Workload};
+use crate::plan::{GateKind, Mode, Plan, Traffic, Weight};
 use crate::state::{Cause, Promotion, Revision, Skip, Stage, State, Trial};
 
 /// The effects of a state, in the order in which to carry them out: traffic, pods, Git, people.
@@ -96,6 +96,18 @@ impl Wants<'_> {
                 }
             }
             Stage::Watching { .. } => {}
+        }
+        self.run_gates(trial);
+    }
+
+    /// After all that moves traffic: nothing rests on it but what the gate says.
+    fn run_gates(&mut self, trial: &Trial) {
+        let jobs = trial.calls(self.plan).into_iter().filter(|(kind, _)| *kind == GateKind::Job);
+        for (_, call) in jobs {
+            let seen = self.seen.gates.get(&call.gate);
+            if seen.is_none_or(|seen| seen.says == GateSays::NotRun) {
+                self.effects.push(Effect::RunGate(call));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::back::{abort, is_taken};
+use super::gates::{self, Passage, say_beside};
 use super::promote;
 use super::read_back::is_at;
 use super::turn::Turn;
@@ -11,7 +12,7 @@ use crate::judge::{Unclear, Verdict};
 use crate::observed::{Trouble, Workload};
 use crate::plan::{OnInconclusive, OnLowTraffic, Plan, Step, Traffic, Weight};
 use crate::reason::Reason;
-use crate::state::{Cause, PausedBy, Promotion, Skip, Stage, Trial};
+use crate::state::{Cause, PausedBy, Place, Promotion, Skip, Stage, Trial};
 
 /// One turn of a trial that is on its way to promotion.
 pub(super) fn forward(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) -> Option<Trial> {
@@ -108,9 +109,20 @@ fn starting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, since: DateT
         return trial;
     }
     if is_up {
-        // Before there was no traffic, and so no evidence.
-        trial.ready = Some(turn.now);
-        trial.stage = enter(turn, 0);
+        match gates::pass(turn, &mut trial, Place::Start, TimeDelta::zero()) {
+            Passage::Open => {
+                // Before there was no traffic, and so no evidence.
+                trial.ready = Some(turn.now);
+                trial.stage = enter(turn, 0);
+            }
+            Passage::Waits(reason, message) => turn.say(reason, message),
+            Passage::Ends(cause) => return abort(turn, trial, cause),
+        }
+        return trial;
+    }
+    if trial.gates.is_some() {
+        let (reason, message) = gates::begin_again(turn, &mut trial);
+        turn.say(reason, message);
         return trial;
     }
     if is_late {
@@ -196,26 +208,19 @@ fn baking(
     let has_share = has_share(turn, &trial, weight);
     let proven = is_proven(turn, weight) && turn.seen.canary.ready >= size && has_share;
     let baked = turn.is_over(since, bake);
-    if proven && baked && must_wait(turn, step) {
-        return trial;
-    }
+    let passage = match gates::at_step(turn, &mut trial, step, proven && baked, bake) {
+        Passage::Ends(cause) => return abort(turn, trial, cause),
+        passage @ (Passage::Open | Passage::Waits(..)) => passage,
+    };
     if proven && baked {
-        trial.stage = after(turn, step);
+        if may_leave(turn, step, &passage) {
+            trial.stage = after(turn, step);
+        }
         return trial;
     }
     if proven {
-        if weight == Weight::ZERO {
-            turn.say(Reason::NoTrafficByDesign, "no traffic before the switch: pods are watched");
-        } else {
-            let what = if turn.plan.analysis.criteria.is_empty() {
-                "nothing is measured"
-            } else {
-                "proven"
-            };
-            let share = by_pods(turn, weight);
-            let message = format!("{what} at {weight}{share}; the minimum time is not over");
-            turn.say(Reason::BakeTime, message);
-        }
+        let (reason, message) = not_baked(turn, weight);
+        say_beside(turn, &passage, reason, message);
         return trial;
     }
     let (reason, mut message) = if !has_share {
@@ -231,11 +236,35 @@ fn baking(
     let limit = bake.checked_add(&turn.plan.limits.verdict).unwrap_or(TimeDelta::MAX);
     if baked && turn.is_over(since, limit) {
         let starved = has_share && matches!(turn.seen.verdict, Verdict::NeedMoreData { .. });
+        let starved = starved.then_some(passage);
         return undecided(turn, trial, step, message, starved);
     }
     message.push_str(&by_pods(turn, weight));
-    turn.say(reason, message);
+    say_beside(turn, &passage, reason, message);
     trial
+}
+
+/// Whether gates and window let the trial leave a step that has passed; if not, why is said.
+fn may_leave(turn: &mut Turn<'_>, step: usize, passage: &Passage) -> bool {
+    match passage {
+        Passage::Open => !must_wait(turn, step),
+        Passage::Waits(reason, message) => {
+            turn.say(*reason, message.clone());
+            false
+        }
+        Passage::Ends(_) => false,
+    }
+}
+
+fn not_baked(turn: &Turn<'_>, weight: Weight) -> (Reason, String) {
+    if weight == Weight::ZERO {
+        let message = "no traffic before the switch: pods are watched";
+        return (Reason::NoTrafficByDesign, message.to_owned());
+    }
+    let is_measured = !turn.plan.analysis.criteria.is_empty();
+    let what = if is_measured { "proven" } else { "nothing is measured" };
+    let share = by_pods(turn, weight);
+    (Reason::BakeTime, format!("{what} at {weight}{share}; the minimum time is not over"))
 }
 
 /// By pods the share is another than the weight, and that of both arms' pods.
@@ -289,16 +318,23 @@ fn waiting_for(verdict: &Verdict) -> (Reason, String) {
 }
 
 /// The step's deadline passed without a verdict. Never a pass; promotion without proof has a
-/// name of its own and happens only where the plan says so and the traffic is what is missing.
+/// name of its own and happens only where the plan says so and the traffic is what is missing:
+/// `starved`, with what the gates say.
 fn undecided(
     turn: &mut Turn<'_>,
     mut trial: Trial,
     step: usize,
     message: String,
-    starved: bool,
+    starved: Option<Passage>,
 ) -> Trial {
-    if starved && turn.plan.on_low_traffic == OnLowTraffic::PromoteUnproven {
-        if must_wait(turn, step) {
+    if let Some(mut passage) = starved
+        && turn.plan.on_low_traffic == OnLowTraffic::PromoteUnproven
+    {
+        if passage == Passage::Open {
+            let bake = bake_of(turn.plan, step);
+            passage = gates::at_step(turn, &mut trial, step, true, bake);
+        }
+        if !may_leave(turn, step, &passage) {
             return trial;
         }
         trial.stage = after(turn, step);

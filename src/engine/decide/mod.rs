@@ -11,6 +11,7 @@ mod back;
 pub(crate) mod caution;
 mod ends;
 mod forward;
+mod gates;
 mod promote;
 mod read_back;
 mod rest;
@@ -34,7 +35,7 @@ pub struct Decision {
     /// To be recorded before any effect.
     pub next: State,
     /// To be carried out in this order. One that fails stops those after it, since they rest on
-    /// it; only `Revert` and `Announce` stop nothing.
+    /// it; only `Revert`, `RunGate` and `Announce` stop nothing.
     pub effects: Vec<Effect>,
     /// When to look again if nothing happens.
     pub wake: Wake,
@@ -73,6 +74,7 @@ pub fn decide(plan: &Plan, state: &State, seen: &Observed, now: DateTime<Utc>) -
         }
     }
     if let Some(mut trial) = turn.next.trial.take() {
+        gates::forget(&mut trial);
         caution::on_trial(&mut turn, &mut trial);
         turn.next.trial = Some(trial);
     }

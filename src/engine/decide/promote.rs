@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::back::{abort, is_taken};
 use super::forward::late;
+use super::gates::{self, Passage, say_beside};
 use super::read_back::{is_filled, is_held, is_promoted};
 use super::rest::remember_promoted;
 use super::turn::Turn;
@@ -87,7 +88,7 @@ pub(super) fn first_part(turn: &Turn<'_>) -> Promotion {
 
 pub(super) fn promoting(
     turn: &mut Turn<'_>,
-    trial: Trial,
+    mut trial: Trial,
     work: &Workload,
     part: Promotion,
     since: DateTime<Utc>,
@@ -101,6 +102,17 @@ pub(super) fn promoting(
     }
     if part == Promotion::HandingOver && !is_full {
         return Some(wait_again(turn, trial));
+    }
+    if part == Promotion::Waiting {
+        let is_up = is_full && is_promoted(turn.plan, turn.seen, &trial);
+        match gates::at_promoted(turn, &mut trial, is_up) {
+            Passage::Open => {}
+            Passage::Ends(cause) => return Some(abort(turn, trial, cause)),
+            Passage::Waits(reason, message) => {
+                wait_for_gates(turn, since, reason, message);
+                return Some(trial);
+            }
+        }
     }
     let done = match part {
         Promotion::Filling => {
@@ -127,6 +139,15 @@ pub(super) fn promoting(
         }
         Promotion::HandingOver | Promotion::Releasing => without_way_back(turn, trial, part, since),
     })
+}
+
+fn wait_for_gates(turn: &mut Turn<'_>, since: DateTime<Utc>, reason: Reason, message: String) {
+    if turn.is_over(since, turn.plan.limits.scale_down_delay) {
+        turn.say(reason, message);
+    } else {
+        let passage = Passage::Waits(reason, message);
+        say_beside(turn, &passage, Reason::ScaleDownDelay, "the way back is one write".to_owned());
+    }
 }
 
 /// All of these can still go back with one write, and do when they take too long.

@@ -25,13 +25,15 @@ pub(super) enum Next {
 /// Never revert the innocent: only what the release is to blame for, only what Git brought.
 pub(super) fn disposition(turn: &Turn<'_>, trial: &Trial, work: &Workload, cause: &Cause) -> Next {
     let hold = match cause {
-        Cause::BadArtifact { .. } | Cause::BrokenPods { .. } | Cause::BadConfiguration { .. } => {
-            turn.plan.on_failure == OnFailure::Hold
-        }
+        Cause::BadArtifact { .. }
+        | Cause::BrokenPods { .. }
+        | Cause::BadConfiguration { .. }
+        | Cause::GateRefused { .. } => turn.plan.on_failure == OnFailure::Hold,
         Cause::Person { hold, .. } => *hold,
         Cause::Permission { .. }
         | Cause::Environment { .. }
         | Cause::Inconclusive { .. }
+        | Cause::GateTimedOut { .. }
         | Cause::Superseded
         | Cause::RevertedByHand
         | Cause::ScaledToZero

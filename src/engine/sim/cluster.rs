@@ -4,7 +4,7 @@
 //! canary, a gateway may accept a route late, and a write that was decided on another template
 //! is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -12,9 +12,10 @@ use super::branch::{Branch, Commit};
 use crate::effect::{Effect, RevertOutcome};
 use crate::judge::Verdict;
 use crate::observed::{
-    Around, Ask, Deployed, Observed, Pinned, Pods, RouteView, TrafficView, Trouble, Workload,
+    Around, Ask, Deployed, GateSays, GateSeen, Observed, Pinned, Pods, RouteView, TrafficView,
+    Trouble, Workload,
 };
-use crate::state::{GitRevision, Revision, Stage, State, TrialId};
+use crate::state::{GitRevision, Place, Revision, Stage, State, TrialId};
 
 /// The pods of one template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,6 +96,12 @@ pub struct Cluster {
     pub ask: Option<Ask>,
     /// Notices that were delivered, by id.
     pub delivered: Vec<u64>,
+    /// What gates say, by name; those not named are open.
+    pub gates: BTreeMap<String, GateSeen>,
+    /// The gates that are Jobs: they say nothing before they were run.
+    pub jobs: BTreeSet<String>,
+    /// The Jobs that were run: trial, place and gate.
+    pub run: BTreeSet<(TrialId, Place, String)>,
     /// The template is stable's but for a restart.
     pub restart: bool,
     /// What decides nothing.
@@ -136,6 +143,9 @@ impl Cluster {
             revert: None,
             ask: None,
             delivered: Vec::new(),
+            gates: BTreeMap::new(),
+            jobs: BTreeSet::new(),
+            run: BTreeSet::new(),
             restart: false,
             around: Around::default(),
         }
@@ -279,6 +289,10 @@ impl Cluster {
                 self.write_route(RouteView::Home);
                 self.held = false;
             }
+            Effect::RunGate(call) => {
+                let run = (call.trial.clone(), call.place, call.gate.clone());
+                self.run.insert(run);
+            }
             Effect::Announce(notice) => {
                 if !self.delivered.contains(&notice.id) {
                     self.delivered.push(notice.id);
@@ -347,8 +361,29 @@ impl Cluster {
                 .filter(|(id, _)| Some(id) == trial)
                 .map(|(_, outcome)| outcome.clone()),
             delivered: self.delivered.clone(),
+            gates: self.asked_gates(state),
             around: self.around.clone(),
         }
+    }
+
+    /// What those say that are waited for.
+    fn asked_gates(&self, state: &State) -> BTreeMap<String, GateSeen> {
+        let Some(trial) = &state.trial else { return BTreeMap::new() };
+        let Some(at) = trial.at_gates() else { return BTreeMap::new() };
+        let waiting = at.asked.iter().filter(|asked| asked.answer.is_none());
+        let says = |says| GateSeen { says, line: String::new() };
+        waiting
+            .map(|asked| {
+                let run = (trial.id.clone(), at.place, asked.gate.clone());
+                let is_run = !self.jobs.contains(&asked.gate) || self.run.contains(&run);
+                let seen = match self.gates.get(&asked.gate) {
+                    _ if !is_run => says(GateSays::NotRun),
+                    Some(seen) => seen.clone(),
+                    None => says(GateSays::Open),
+                };
+                (asked.gate.clone(), seen)
+            })
+            .collect()
     }
 
     fn workload(&self, stable: Option<&Revision>) -> Workload {

@@ -37,6 +37,16 @@ pub enum Cause {
         /// What could not be told.
         message: String,
     },
+    /// A gate says no. Reverts.
+    GateRefused {
+        /// Which, and what it said.
+        message: String,
+    },
+    /// A gate did not answer in time, and the plan says abort. Holds.
+    GateTimedOut {
+        /// Which, and what it said last.
+        message: String,
+    },
     /// A person said abort; reverts unless they said hold.
     Person {
         /// Who.
@@ -64,10 +74,12 @@ impl Cause {
             Self::BadArtifact { .. }
             | Self::BrokenPods { .. }
             | Self::BadConfiguration { .. }
+            | Self::GateRefused { .. }
             | Self::Person { .. } => true,
             Self::Permission { .. }
             | Self::Environment { .. }
             | Self::Inconclusive { .. }
+            | Self::GateTimedOut { .. }
             | Self::Superseded
             | Self::RevertedByHand
             | Self::ScaledToZero
@@ -85,7 +97,9 @@ impl Cause {
             | Self::Person { .. }
             | Self::Permission { .. }
             | Self::Environment { .. }
-            | Self::Inconclusive { .. } => true,
+            | Self::Inconclusive { .. }
+            | Self::GateRefused { .. }
+            | Self::GateTimedOut { .. } => true,
             Self::Superseded
             | Self::RevertedByHand
             | Self::ScaledToZero
@@ -103,6 +117,8 @@ impl Cause {
             Self::Permission { .. } => Reason::PermissionDenied,
             Self::Environment { .. } => Reason::EnvironmentUnhealthy,
             Self::Inconclusive { .. } => Reason::InconclusiveAborted,
+            Self::GateRefused { .. } => Reason::GateRefused,
+            Self::GateTimedOut { .. } => Reason::GateTimedOut,
             Self::Person { .. } => Reason::AbortedByPerson,
             Self::Superseded => Reason::Superseded,
             Self::RevertedByHand => Reason::RevertedByHand,
@@ -120,7 +136,9 @@ impl Cause {
             | Self::BadConfiguration { message }
             | Self::Permission { message }
             | Self::Environment { message }
-            | Self::Inconclusive { message } => message.clone(),
+            | Self::Inconclusive { message }
+            | Self::GateRefused { message }
+            | Self::GateTimedOut { message } => message.clone(),
             Self::Person { who, hold: true } => format!("{who} aborted the trial and keeps Git"),
             Self::Person { who, hold: false } => format!("{who} aborted the trial"),
             Self::Superseded => "a newer template came".to_owned(),

@@ -2,6 +2,7 @@
 //! effects it asks for: a crash at any point, and two leaders at once, are both safe.
 
 mod cause;
+mod gates;
 mod request;
 mod stage;
 
@@ -9,6 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use cause::Cause;
+pub use gates::{AskedGate, AtGates, GateAnswer, GateCall, Place};
 pub use request::{Answer, Request};
 pub use stage::{PausedBy, Phase, Promotion, Skip, Stage};
 
@@ -127,6 +129,9 @@ pub struct Trial {
     /// The Deployment was asked to take the tested pods: it may have them at any time since.
     #[serde(default)]
     pub handed: bool,
+    /// What the gates of the place where the trial is have said.
+    #[serde(default)]
+    pub gates: Option<AtGates>,
     /// What people were already told about this trial, so that they are told once.
     pub told: Vec<Reason>,
     /// Where in its life it is.
@@ -214,6 +219,9 @@ impl State {
             );
             return if aborted { Phase::Aborted } else { Phase::Idle };
         };
+        if trial.held_by().is_some() {
+            return Phase::Paused;
+        }
         match trial.stage {
             Stage::Settling { .. } => Phase::Settling,
             Stage::Starting { .. } => Phase::Starting,

@@ -11,7 +11,7 @@ use tidegate_engine::observed::{Pinned, RouteView, TroubleKind};
 use tidegate_engine::state::{Cause, GitRevision, Origin, Stable, Trial, TrialId};
 
 use super::*;
-use crate::kubernetes::{CanaryService, revision_of};
+use crate::kubernetes::{revision_of, web};
 
 const GOOD: &str = "1111111111111111111111111111111111111111";
 const BAD: &str = "2222222222222222222222222222222222222222";
@@ -53,18 +53,6 @@ const ROUTE: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/httprout
 const FLUX: &str =
     "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/apps";
 const NODE: &str = "/api/v1/nodes/one";
-
-fn target() -> Target {
-    Target {
-        namespace: "shop".to_owned(),
-        rollout: "web".to_owned(),
-        uid: "r".to_owned(),
-        workload: "web".to_owned(),
-        services: vec!["web".to_owned()],
-        canary_service: CanaryService { name: "web-canary".to_owned(), ours: true },
-        routes: vec!["web".to_owned()],
-    }
-}
 
 fn template(image: &str) -> Value {
     json!({
@@ -217,6 +205,7 @@ fn on_trial(stage: Stage) -> State {
         home: None,
         skip: None,
         handed: false,
+        gates: None,
         told: Vec::new(),
         stage,
     };
@@ -225,12 +214,12 @@ fn on_trial(stage: Stage) -> State {
 
 fn asked(state: &State) -> Questions {
     let canary = state.trial.as_ref().map(|trial| trial.canary.clone());
-    Questions { canary, samples: None, revert: None }
+    Questions { canary, samples: None, revert: None, gates: Vec::new() }
 }
 
 async fn seen(objects: Vec<(&str, Value)>, state: &State) -> Result<Seen, ObserveError> {
     let (cluster, _) = cluster(&objects).await;
-    look(&cluster, &target(), &asked(state), state, now()).await
+    look(&cluster, &web(), &asked(state), state, now()).await
 }
 
 fn from_git(seen: &Seen) -> Option<(GitRevision, bool)> {

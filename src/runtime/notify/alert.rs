@@ -6,7 +6,7 @@
 //! | `TidegateTrafficNotHome` | critical | 30 s after the abort | traffic is on stable |
 //! | `TidegateRevertSlow` | critical | 15 min in Reverting or Restoring | the revert is in sync |
 //! | `TidegateNeedsPerson` | critical | a revert that cannot be made | a person acted |
-//! | `TidegatePaused` | warning | no verdict in time | somebody goes on |
+//! | `TidegatePaused` | warning | no verdict in time, or no answer of a gate | somebody goes on |
 //! | `TidegateGateBypassed` | critical | a template rolled out unjudged | 15 min later |
 //! | `TidegateEngineBlocked` | warning | the condition `EngineBlocked` | its end |
 //! | `TidegateStableConfigGone` | warning | the condition `StableConfigGone` | its end |
@@ -136,6 +136,10 @@ impl Found<'_> {
             words.extend(why(cause, &trial.origin));
             words
         };
+        if let Some(gate) = trial.held_by() {
+            let text = format!("gate {gate} did not answer in time: a person decides");
+            self.fires("TidegatePaused", "warning", trial.stage.since(), None, told(&text));
+        }
         match &trial.stage {
             Stage::Aborting { cause, since } if cause.is_failure() => {
                 self.fires("TidegateAborted", "warning", *since, None, why(cause));
@@ -333,6 +337,7 @@ mod tests {
             home: None,
             skip: None,
             handed: false,
+            gates: None,
             told: Vec::new(),
             stage,
         };
