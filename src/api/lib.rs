@@ -12,6 +12,7 @@ mod condition;
 mod config_repository;
 mod crds;
 mod metric_source;
+mod metric_status;
 mod rollout;
 mod rollout_class;
 mod rollout_status;
@@ -33,6 +34,9 @@ pub use crds::crds;
 pub use metric_source::{
     MetricLabels, MetricSource, MetricSourceSpec, MetricSourceStatus, SecretKey,
 };
+pub use metric_status::{
+    ArmCounts, AtWeight, Between, EvidenceStatus, MarginStatus, MetricStatus, Needs, Standing,
+};
 pub use rollout::{
     Analysis, GitPaths, Limits, Mode, Notify, OnFailure, OnInconclusive, OnLowTraffic, OnRestart,
     Promotion, Rollout, RolloutSpec, RouteKind, RouteRef, Sensitivity, TemplateKind, TemplateRef,
@@ -40,8 +44,8 @@ pub use rollout::{
 };
 pub use rollout_class::{RolloutClass, RolloutClassSpec};
 pub use rollout_status::{
-    GateKind, MetricStatus, Phase, RequestAnswer, RequestStatus, RevisionStatus, RolloutStatus,
-    VerdictWord, WouldRevert,
+    GateKind, Phase, RequestAnswer, RequestStatus, RevisionStatus, RolloutStatus, VerdictWord,
+    WouldRevert,
 };
 pub use strategy::{BlueGreen, Canary, Pause, Step, Strategy};
 pub use text::{
@@ -49,7 +53,9 @@ pub use text::{
     NumberOrArgument, ObjectName, Points, PointsOrArgument, PromQl, RepositoryPath, TEXT_FORMS,
     TimeOfDay,
 };
-pub use trial::{TimedNote, Trial, TrialOutcome, TrialSpec, TrialStatus};
+pub use trial::{
+    StepMetric, StepRecord, TimedNote, Trial, TrialOutcome, TrialQuery, TrialSpec, TrialStatus,
+};
 
 /// The group of all our objects.
 pub const GROUP: &str = "tidegate.dev";

@@ -19,6 +19,7 @@ use tidegate_engine::reason::Reason;
 use tidegate_engine::report::{self, ConditionStatus, Report};
 use tidegate_engine::state::{self, Answer, GitRevision, Origin, Outcome, Request, Stage, State};
 
+use super::shown;
 use super::trouble::Trouble;
 
 /// The condition's reason while the spec cannot be followed.
@@ -28,10 +29,8 @@ pub const UNREADABLE_STATE: &str = "UnreadableState";
 
 /// Longest message of a condition, in characters: many faults are cut off.
 const LONGEST: usize = 4000;
-/// Longest line of one metric, in characters.
-const LONGEST_METRIC: usize = 512;
-/// Metrics that are listed.
-const METRICS: usize = 32;
+/// Metrics that have all their numbers here, so that a status stays small; a Trial has those of all.
+const NUMBERED: usize = 8;
 
 /// The controller's memory cannot be read. It is never begun anew: what is held would be lost.
 #[derive(Debug, thiserror::Error)]
@@ -326,20 +325,10 @@ fn bad_of(origin: &Origin) -> Option<String> {
 fn metrics(told: &Told<'_>, old: &Old) -> Vec<MetricStatus> {
     let Some(trial) = &told.decision.next.trial else { return Vec::new() };
     match told.judgement {
-        Some(judgement) => lines(judgement),
+        Some(judgement) => shown::metrics(judgement, NUMBERED),
         None if old.trial.as_deref() == Some(trial.id.as_str()) => old.metrics.clone(),
         None => Vec::new(),
     }
-}
-
-/// One line for each metric.
-pub(super) fn lines(judgement: &Judgement) -> Vec<MetricStatus> {
-    let all = judgement.metrics.iter().take(METRICS);
-    all.map(|view| MetricStatus {
-        name: view.name.clone(),
-        message: shorten(&view.text, LONGEST_METRIC),
-    })
-    .collect()
 }
 
 /// Mode Observe: stays until the next trial.
@@ -407,7 +396,7 @@ const fn phase(phase: state::Phase) -> Phase {
     }
 }
 
-const fn verdict(word: report::VerdictWord) -> VerdictWord {
+pub(super) const fn verdict(word: report::VerdictWord) -> VerdictWord {
     match word {
         report::VerdictWord::Pass => VerdictWord::Pass,
         report::VerdictWord::Fail => VerdictWord::Fail,

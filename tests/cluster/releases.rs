@@ -13,6 +13,7 @@ use tidegate_testbed::{
     world::{World, eventually},
 };
 
+use crate::people::{OURS, tidegate};
 use crate::shop::{SOON, Shop, proxy};
 
 /// A good release waits for evidence at each step, and windows are of 15 s.
@@ -34,7 +35,38 @@ pub(crate) async fn a_bad_release_is_reverted(world: &'static World) -> Result<(
     let record = shop.load.snapshot();
     let since = record.since(start);
     println!("{}: {} requests failed of {}", shop.namespace, since.failed().len(), since.len());
+    it_is_explained(&shop).await?;
     nothing_more_happens(&shop).await
+}
+
+/// Both arms, how it ended, how far each verdict was, and what was asked of Prometheus and when.
+async fn it_is_explained(shop: &Shop) -> Result<()> {
+    let trials = shop.list(OURS, "Trial").await?;
+    let spec = &trials.first().context("no Trial")?["spec"];
+    let revision = |arm: &str| spec[arm].as_str().unwrap_or_default().to_owned();
+    let arms = format!(": canary {}", revision("canary"));
+    let against = format!(" against stable {}", revision("stable"));
+    eventually("the record is whole", SOON, async || {
+        let explain = ["explain", "web", "--queries"];
+        let (code, said) = tidegate(shop, shop.world.kubeconfig(), &explain).await?;
+        ensure!(code == 0, "{code}: {said}");
+        for part in [
+            &*arms,
+            &*against,
+            "aborted after",
+            "revert: commit ",
+            "REQUESTS",
+            "Fail ",
+            "Guard ",
+            "AnalysisFailed",
+            "(http_requests_total{",
+            ", each 2 s from 20",
+        ] {
+            ensure!(said.contains(part), "{part} is not in {said}");
+        }
+        Ok(Some(()))
+    })
+    .await
 }
 
 /// Version 3 is no worse: the tested pods are the ones that serve, no request is lost, and the API
