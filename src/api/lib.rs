@@ -35,7 +35,8 @@ pub use metric_source::{
     MetricLabels, MetricSource, MetricSourceSpec, MetricSourceStatus, SecretKey,
 };
 pub use metric_status::{
-    ArmCounts, AtWeight, Between, EvidenceStatus, MarginStatus, MetricStatus, Needs, Standing,
+    ArmCounts, AtWeight, Between, BothArms, EvidenceStatus, MarginStatus, MetricStatus, Needs,
+    Standing,
 };
 pub use rollout::{
     Analysis, GitPaths, Limits, Mode, Notify, OnFailure, OnInconclusive, OnLowTraffic, OnRestart,
@@ -54,7 +55,8 @@ pub use text::{
     TimeOfDay,
 };
 pub use trial::{
-    StepMetric, StepRecord, TimedNote, Trial, TrialOutcome, TrialQuery, TrialSpec, TrialStatus,
+    StepMetric, StepRecord, TimedNote, Trial, TrialCause, TrialOutcome, TrialQuery, TrialSpec,
+    TrialStatus,
 };
 
 /// The group of all our objects.

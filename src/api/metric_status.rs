@@ -44,9 +44,9 @@ pub struct MetricStatus {
     /// The hard limit: a rate of bad requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hard_limit: Option<f64>,
-    /// The canary's counts in the guard lane.
+    /// Both arms' counts in the guard lane: also what no window has yet.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub guarded: Option<ArmCounts>,
+    pub guarded: Option<BothArms>,
     /// The canary fails when its rate is above this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fails_above: Option<MarginStatus>,
@@ -94,6 +94,16 @@ pub struct ArmCounts {
     pub requests: u64,
     /// Those that were bad.
     pub bad: u64,
+}
+
+/// Requests of both arms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BothArms {
+    /// The canary's.
+    pub canary: ArmCounts,
+    /// Stable's.
+    pub stable: ArmCounts,
 }
 
 /// An interval.

@@ -73,6 +73,9 @@ pub struct TrialStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 40))]
     pub ended: Option<String>,
+    /// Why traffic went back; in mode Observe, why it would have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<TrialCause>,
     /// The last decision's reason, one of `docs/reasons.md`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -114,6 +117,18 @@ pub enum TrialOutcome {
     Aborted,
     /// Mode Observe: nothing was touched.
     Watched,
+}
+
+/// Why a trial ended without promotion.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrialCause {
+    /// One of `docs/reasons.md`.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// One sentence with numbers.
+    #[schemars(length(max = 1024))]
+    pub message: String,
 }
 
 /// The metrics as they stood when a step was judged last.

@@ -2,8 +2,8 @@
 
 use chrono::TimeDelta;
 use tidegate_api::{
-    ArmCounts, AtWeight, Between, EvidenceStatus, MarginStatus, MetricStatus, Needs, Standing,
-    StepMetric,
+    ArmCounts, AtWeight, Between, BothArms, EvidenceStatus, MarginStatus, MetricStatus, Needs,
+    Standing, StepMetric,
 };
 use tidegate_engine::judge::{self, Judgement, MetricView};
 
@@ -63,7 +63,10 @@ fn numbers(view: &MetricView) -> MetricStatus {
         safety: view.safety.map(evidence),
         guard: view.guard.map(evidence),
         hard_limit: view.hard_limit.map(digits),
-        guarded: view.guarded.map(counts),
+        guarded: view.guarded.map(|guarded| BothArms {
+            canary: counts(guarded.canary),
+            stable: counts(guarded.stable),
+        }),
         fails_above: view.fail.map(margin),
         passes_below: view.required.map(margin),
         proven: view.proven.map(margin),

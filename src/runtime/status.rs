@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use tidegate_api::{
     Condition, ConditionType, GateKind, MetricStatus, Phase, RequestAnswer, RequestStatus,
     RevisionStatus, RolloutStatus, VerdictWord, WouldRevert,
@@ -343,7 +343,8 @@ fn would_revert(next: &State) -> Option<WouldRevert> {
     })
 }
 
-/// Objects without the members that are null, all the way down.
+/// Objects without the members that are null, all the way down, and numbers as the API server gives
+/// them back: else the same would be written again and again.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(members) => Value::Object(
@@ -354,8 +355,17 @@ fn without_nulls(value: Value) -> Value {
                 .collect(),
         ),
         Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+        Value::Number(number) => whole_number(&number).map_or(Value::Number(number), Value::from),
+        Value::Null | Value::Bool(_) | Value::String(_) => value,
     }
+}
+
+/// A number with a fraction of 0 comes back without one.
+fn whole_number(number: &Number) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let found = number.as_f64().filter(|_| number.is_f64())?;
+    #[expect(clippy::cast_possible_truncation, reason = "whole, and no larger than 2^53")]
+    (found.fract() == 0.0 && found.abs() <= EXACT).then_some(found as i64)
 }
 
 pub(super) fn shorten(text: &str, longest: usize) -> String {
@@ -412,6 +422,13 @@ mod tests {
     use serde_json::json;
     use tidegate_engine::effect::RevertOutcome;
     use tidegate_engine::state::{Cause, Ended, Revision, Stable, TrialId};
+
+    #[test]
+    fn numbers_are_as_the_api_server_gives_them_back() {
+        let ours = json!({"low": 0.0, "high": 2.5, "list": [-3.0, 1e300], "count": 7});
+        let back = json!({"low": 0, "high": 2.5, "list": [-3, 1e300], "count": 7});
+        assert_eq!(difference(&back, &without_nulls(ours)), None);
+    }
 
     #[test]
     fn after_a_revert_the_column_never_goes_back_to_the_commit_before() {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tidegate_api::{ROLLOUT_LABEL, StepRecord, TRIAL_LABEL, TrialQuery};
+use tidegate_api::{ROLLOUT_LABEL, StepRecord, TRIAL_LABEL, TrialCause, TrialQuery};
 use tidegate_engine::judge::Judgement;
 use tidegate_engine::plan::Plan;
 use tidegate_engine::reason::Reason;
@@ -377,11 +377,24 @@ fn status_of(before: &Value, turn: &Recorded<'_>, draft: &Draft, ended: Option<&
             Outcome::Aborted { revert, .. } => ("Aborted", revert.as_ref()),
         };
         status["outcome"] = json!(outcome);
+        if let Some(cause) = cause(&ended.outcome) {
+            status["cause"] = json!(cause);
+        }
         if let Some(revert) = revert {
             status["revert"] = json!(shorten(&outcome_text(revert), LONGEST));
         }
     }
     status
+}
+
+fn cause(outcome: &Outcome) -> Option<TrialCause> {
+    let (reason, message) = match outcome {
+        Outcome::Aborted { cause, .. } => (cause.reason(), cause.message()),
+        Outcome::Watched { would_abort: Some(why), .. } => (Reason::WouldAbort, why.clone()),
+        Outcome::Watched { would_abort: None, .. } | Outcome::Promoted => return None,
+    };
+    let message = shorten(&message, LONGEST);
+    Some(TrialCause { reason: reason.as_str().to_owned(), message })
 }
 
 /// All steps: those that another process has seen, and ours.
@@ -504,6 +517,8 @@ mod tests {
         let read: api::TrialStatus = serde_json::from_value(status).unwrap();
         assert_eq!(read.outcome, Some(api::TrialOutcome::Aborted));
         assert_eq!(read.revert.as_deref(), Some("commit c0ffee"));
+        let cause = read.cause.unwrap();
+        assert_eq!((&*cause.reason, &*cause.message), ("AnalysisFailed", "bad"));
         assert_eq!(read.queries[0].query.chars().count(), LONGEST_QUERY);
         assert_eq!(read.queries[0].to, "1970-01-01T00:01:00Z");
         assert_eq!(read.queries[0].step_seconds, 15);

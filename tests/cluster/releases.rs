@@ -58,7 +58,7 @@ async fn it_is_explained(shop: &Shop) -> Result<()> {
             "REQUESTS",
             "Fail ",
             "Guard ",
-            "AnalysisFailed",
+            "because of AnalysisFailed: ",
             "(http_requests_total{",
             ", each 2 s from 20",
         ] {

@@ -74,7 +74,7 @@ pub use outlook::Outlook;
 pub use samples::{CountSeries, Counts, GuardSample, History, Samples, Series, Window};
 pub use share::Weighed;
 pub use verdict::{Failure, Lane, Unclear, Verdict};
-pub use view::{Evidence, Forecast, MetricView, Standing};
+pub use view::{Evidence, Forecast, Guarded, MetricView, Standing};
 
 use evidence::log_add;
 use opinion::{Opinion, Weights};

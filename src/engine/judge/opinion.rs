@@ -5,8 +5,8 @@ mod running;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    Analysis, Bounds, Context, Criterion, Evidence, Failure, Kind, Lane, MetricView, Samples,
-    Series, Standing, Threshold, outlook, ratio, threshold, words,
+    Analysis, Bounds, Context, Criterion, Evidence, Failure, Guarded, Kind, Lane, MetricView,
+    Samples, Series, Standing, Threshold, outlook, ratio, threshold, words,
 };
 use crate::defaults;
 
@@ -155,7 +155,7 @@ impl Opinion {
         let evidence = Evidence { log_e: guard.canary, limit };
         self.view.guard = Some(evidence);
         self.view.hard_limit = Some(guard.limit);
-        self.view.guarded = Some(guard.counts);
+        self.view.guarded = Some(Guarded { canary: guard.counts, stable: guard.stable_counts });
         if guard.stable >= -defaults::ENVIRONMENT_BOUND.ln() {
             // Not the release's doing: the relative comparison still counts, the limit does not.
             self.view.standing = Standing::EnvironmentUnhealthy;

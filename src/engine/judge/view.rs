@@ -41,8 +41,8 @@ pub struct MetricView {
     pub guard: Option<Evidence>,
     /// The hard limit: a rate. `None`: there is none.
     pub hard_limit: Option<f64>,
-    /// The canary's counts in the guard lane. `None`: there is none.
-    pub guarded: Option<Counts>,
+    /// Both arms' counts in the guard lane. `None`: there is none.
+    pub guarded: Option<Guarded>,
     /// The canary fails when it is worse than this. `None`: not a ratio.
     pub fail: Option<Margin>,
     /// What must be proven; after a pass the tightest that is. `None`: not a ratio.
@@ -70,6 +70,15 @@ pub struct MetricView {
     pub value: Option<f64>,
     /// One line for people.
     pub text: String,
+}
+
+/// Both arms in the guard lane: also what no window has yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Guarded {
+    /// The canary's counts.
+    pub canary: Counts,
+    /// Stable's counts.
+    pub stable: Counts,
 }
 
 /// The time to a Pass at another weight.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidegate_api::{
-    MetricStatus, Phase, StepRecord, TimedNote, TrialOutcome, TrialQuery, VerdictWord,
+    MetricStatus, Phase, StepRecord, TimedNote, TrialCause, TrialOutcome, TrialQuery, VerdictWord,
 };
 
 use crate::kubernetes::json as read;
@@ -32,6 +32,8 @@ pub(super) struct Facts {
     pub(super) weight: Option<u8>,
     pub(super) verdict: Option<VerdictWord>,
     pub(super) reason: Option<String>,
+    /// Why traffic went back, or would have.
+    pub(super) cause: Option<TrialCause>,
     pub(super) message: String,
     pub(super) revert: Option<String>,
     pub(super) metrics: Vec<MetricStatus>,
@@ -66,6 +68,7 @@ impl Facts {
             weight: part(live, "/status/weight"),
             verdict: part(live, "/status/verdict"),
             reason: text("/status/reason"),
+            cause: part(record, "/status/cause"),
             message: told("/status/message").unwrap_or_default().to_owned(),
             revert: text("/status/revert"),
             metrics: newest(part(live, "/status/metrics"), metrics),

@@ -62,11 +62,11 @@ fn head(facts: &Facts, now: DateTime<Utc>) -> String {
         let verdict = facts.verdict.map(|verdict| format!("{verdict:?}: ")).unwrap_or_default();
         let _ = writeln!(text, "{verdict}{}", facts.message);
     }
-    let known = |reason: &&Reason| facts.reason.as_deref() == Some(reason.as_str());
-    if facts.outcome.is_some()
-        && let Some(reason) = Reason::ALL.iter().find(known)
-    {
-        let _ = writeln!(text, "{}: {}", reason.as_str(), reason.meaning().trim());
+    if let Some(cause) = &facts.cause {
+        let known = Reason::ALL.iter().find(|known| known.as_str() == cause.reason);
+        let meaning = known.map(|known| known.meaning().trim()).unwrap_or_default();
+        let _ = writeln!(text, "because of {}: {meaning}", cause.reason);
+        let _ = writeln!(text, "  {}", cause.message);
     }
     if let Some(revert) = &facts.revert {
         let _ = writeln!(text, "revert: {revert}");
@@ -104,8 +104,17 @@ fn block(metric: &MetricStatus) -> String {
     if standing == Standing::Error {
         let _ = writeln!(text, "  {}", metric.message);
     }
-    text.push_str(&indented(&arms(canary, stable)));
-    text.push_str(&indented(&comparison(metric, counts(stable))));
+    match metric.guarded {
+        // The guard lane was faster than any window.
+        Some(guarded) if canary.requests == 0 => {
+            let _ = writeln!(text, "  no window with both arms yet; in the guard lane");
+            text.push_str(&indented(&arms(guarded.canary, guarded.stable)));
+        }
+        Some(_) | None => {
+            text.push_str(&indented(&arms(canary, stable)));
+            text.push_str(&indented(&comparison(metric, counts(stable))));
+        }
+    }
     text.push_str(&indented(&bars(metric)));
     if let Some(needs) = &metric.needs {
         text.push_str(&indented(&forecast(needs)));
@@ -175,7 +184,8 @@ fn bars(metric: &MetricStatus) -> String {
     };
     let fails = says("F: worse than", metric.fails_above);
     let passes = says("P: proven no worse than", metric.passes_below);
-    let guarded = metric.guarded.map(|arm| format!("; canary {}", of_requests(counts(arm))));
+    let guarded =
+        metric.guarded.map(|arms| format!("; canary {}", of_requests(counts(arms.canary))));
     let limit = metric
         .hard_limit
         .map(|limit| format!("hard limit {}{}", percent(limit), guarded.unwrap_or_default()));
@@ -303,7 +313,8 @@ mod tests {
             "regression": {"found": -1.2, "limit": 7.889},
             "safety": {"found": 0.993, "limit": 2.996},
             "guard": {"found": -0.9, "limit": 8.987},
-            "hardLimit": 0.05, "guarded": {"requests": 1841, "bad": 7},
+            "hardLimit": 0.05, "guarded": {"canary": {"requests": 1841, "bad": 7},
+                "stable": {"requests": 36_500, "bad": 61}},
             "failsAbove": {"relative": 1.5, "absolute": 0.0002},
             "passesBelow": {"relative": 1.5, "absolute": 0.005},
             "needs": {"requests": 1900, "perSecond": 0.61, "seconds": 3110,
@@ -340,11 +351,18 @@ mod tests {
         let status = &mut record["status"];
         status["metrics"] = json!([
             metric,
+            {"name": "gateway-errors", "message": "in one line", "standing": "Fail",
+                "canary": {"requests": 0, "bad": 0}, "stable": {"requests": 0, "bad": 0},
+                "guard": {"found": 9.45, "limit": 8.987}, "hardLimit": 0.05,
+                "guarded": {"canary": {"requests": 68, "bad": 23},
+                    "stable": {"requests": 601, "bad": 0}}},
             {"name": "queue", "message": "queue: 3, wanted < 10", "standing": "Pass", "value": 3.0},
             {"name": "memory", "message": "metric source default does not answer in time",
                 "standing": "Error"},
         ]);
         status["outcome"] = json!("Aborted");
+        status["cause"] = json!({"reason": "AnalysisFailed",
+            "message": "errors: canary 8/380 (2.1 %) vs stable 0/3,645 (0 %)"});
         status["ended"] = json!("2026-03-02T10:31:20Z");
         status["reason"] = json!("Reverted");
         status["message"] = json!("the template is stable's again; the canary left");
