@@ -188,13 +188,15 @@ pub fn queries(
     let look = Look::new(resolved, &settings, arms, wanted, now);
     let mut pods = arms.stable_names();
     pods.extend(arms.canary_names());
+    // As they are asked for.
+    pods.sort();
     let mut all = Vec::new();
     for (name, query) in &resolved.queries {
         let ask = |span: Span, query: String| {
             let [from, to] = [span.start, span.end].map(|at| DateTime::from_timestamp(at, 0));
             let (metric, step) = (name.clone(), TimeDelta::seconds(span.step));
-            // Nothing was read yet: the first instant is still to come.
-            let (from, to) = from.zip(to).filter(|(from, to)| from <= to)?;
+            // Nothing is read before the evidence has begun.
+            let (from, to) = from.zip(to).filter(|(_, to)| *to > wanted.since)?;
             Some(Asked { metric, query, from, to, step })
         };
         match query {
