@@ -145,6 +145,9 @@ async fn people_ask_and_are_answered(world: &'static World) -> Result<()> {
     let (code, said) = tidegate(&shop, &ann, &["pause", "web"]).await?;
     ensure!(code == 0 && said.contains("granted"), "{code}: {said}");
     shop.wait_phase("Paused", SOON).await?;
+    let (code, said) = tidegate(&shop, &ann, &["explain", "web", "-o", "json"]).await?;
+    let told: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
+    ensure!(code == 0 && told["phase"] == "Paused" && told["canary"] == *canary, "{told:#}");
     // Kubectl's own words, and somebody else's name beside them.
     let annotate = ["annotate", "rollouts.tidegate.dev", "web", "--overwrite"];
     let forged = ["tidegate.dev/request=resume", "tidegate.dev/requested-by=eve"];
