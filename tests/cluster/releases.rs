@@ -35,33 +35,25 @@ pub(crate) async fn a_bad_release_is_reverted(world: &'static World) -> Result<(
     let record = shop.load.snapshot();
     let since = record.since(start);
     println!("{}: {} requests failed of {}", shop.namespace, since.failed().len(), since.len());
-    it_is_explained(&shop).await?;
+    let why = ["aborted after", "because of AnalysisFailed: ", "revert: commit "];
+    let asked = ["(http_requests_total{", ", each 2 s from 20"];
+    it_is_explained(&shop, &[&why[..], &asked].concat()).await?;
     nothing_more_happens(&shop).await
 }
 
-/// Both arms, how it ended, how far each verdict was, and what was asked of Prometheus and when.
-async fn it_is_explained(shop: &Shop) -> Result<()> {
+/// The page names both arms and has all of these.
+async fn it_is_explained(shop: &Shop, parts: &[&str]) -> Result<()> {
     let trials = shop.list(OURS, "Trial").await?;
     let spec = &trials.first().context("no Trial")?["spec"];
     let revision = |arm: &str| spec[arm].as_str().unwrap_or_default().to_owned();
     let arms = format!(": canary {}", revision("canary"));
     let against = format!(" against stable {}", revision("stable"));
+    let parts = [&[&*arms, &*against, "REQUESTS", "Guard "], parts].concat();
     eventually("the record is whole", SOON, async || {
         let explain = ["explain", "web", "--queries"];
         let (code, said) = tidegate(shop, shop.world.kubeconfig(), &explain).await?;
         ensure!(code == 0, "{code}: {said}");
-        for part in [
-            &*arms,
-            &*against,
-            "aborted after",
-            "revert: commit ",
-            "REQUESTS",
-            "Fail ",
-            "Guard ",
-            "because of AnalysisFailed: ",
-            "(http_requests_total{",
-            ", each 2 s from 20",
-        ] {
+        for part in &parts {
             ensure!(said.contains(part), "{part} is not in {said}");
         }
         Ok(Some(()))
@@ -82,6 +74,8 @@ pub(crate) async fn a_good_release_is_handed_over(world: &'static World) -> Resu
     println!("{}: {}", shop.namespace, told.join(" -> "));
     it_was_handed_over(&shop, &before).await?;
     shop.load.snapshot().assert_none_failed(start, Instant::now())?;
+    let sure = "difference of the rates: 95 % sure from -";
+    it_is_explained(&shop, &["promoted after", "Pass, proven no worse than", sure]).await?;
     nothing_more_happens(&shop).await?;
     writes_are_few(&shop, &proxy.writes())
 }

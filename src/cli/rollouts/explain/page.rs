@@ -198,7 +198,7 @@ fn bars(metric: &MetricStatus) -> String {
         let Some(EvidenceStatus { found, limit }) = evidence else { continue };
         let evidence = Evidence { log_e: found, limit };
         let (bar, numbers) = (bar(cells(evidence.progress())), evidence.to_string());
-        let _ = writeln!(text, "{name:<5} {bar} {numbers:<16} {says}");
+        let _ = writeln!(text, "{name:<5} {bar} {numbers:<18} {says}");
     }
     text
 }
