@@ -25,6 +25,8 @@ const BATCHES: usize = 31;
 const WINDOWS: i32 = 240;
 const DECIDE_LIMIT: f64 = 5000.0;
 const JUDGE_LIMIT: f64 = 20_000.0;
+/// A look of the controller may take as long.
+const DETAILS_LIMIT: f64 = 2_000_000.0;
 
 fn main() {
     let as_json = std::env::args().any(|argument| argument == "--json");
@@ -40,9 +42,10 @@ fn main() {
         }
     };
     print("decide, plan of 10 steps", decision(), DECIDE_LIMIT);
-    let (fold, look) = judgement();
+    let (fold, look, details) = judgement();
     print("judge, a metric and a window", fold, JUDGE_LIMIT);
     print("judge, a metric and a look", look, JUDGE_LIMIT);
+    print("judge, what is shown of a metric's hour", details, DETAILS_LIMIT);
 }
 
 /// The median over batches, in nanoseconds for each of `count` things done.
@@ -123,8 +126,9 @@ fn decision() -> f64 {
     })
 }
 
-/// For a metric: a window of the judge that folds all, and a look at what was folded already.
-fn judgement() -> (f64, f64) {
+/// For a metric: a window of the judge that folds all, a look at what was folded already, and what is
+/// only shown.
+fn judgement() -> (f64, f64, f64) {
     const LOOKS: usize = 200;
     let analysis = analysis();
     let since = DateTime::<Utc>::UNIX_EPOCH;
@@ -158,5 +162,10 @@ fn judgement() -> (f64, f64) {
             let _ = black_box(running.judge(black_box(&context)));
         }
     });
-    (whole, look)
+    let judged = judge(&analysis, &samples, &context);
+    let details = median(1, || {
+        let judged = black_box(&judged).clone();
+        let _ = black_box(judged.detailed(&analysis, black_box(&samples), &[50], None));
+    });
+    (whole, look, details)
 }

@@ -13,6 +13,7 @@ mod config_repository;
 mod crds;
 mod gate;
 mod metric_source;
+mod metric_status;
 mod rollout;
 mod rollout_class;
 mod rollout_status;
@@ -35,6 +36,10 @@ pub use gate::{Gate, GateAt, HttpGate, HttpMethod, JobGate, OnTimeout};
 pub use metric_source::{
     MetricLabels, MetricSource, MetricSourceSpec, MetricSourceStatus, SecretKey,
 };
+pub use metric_status::{
+    ArmCounts, AtWeight, Between, BothArms, EvidenceStatus, MarginStatus, MetricStatus, Needs,
+    Standing,
+};
 pub use rollout::{
     Analysis, GitPaths, Limits, Mode, Notify, OnFailure, OnInconclusive, OnLowTraffic, OnRestart,
     Promotion, Rollout, RolloutSpec, RouteKind, RouteRef, Sensitivity, TemplateKind, TemplateRef,
@@ -42,8 +47,8 @@ pub use rollout::{
 };
 pub use rollout_class::{RolloutClass, RolloutClassSpec};
 pub use rollout_status::{
-    GateKind, MetricStatus, Phase, RequestAnswer, RequestStatus, RevisionStatus, RolloutStatus,
-    VerdictWord, WouldRevert,
+    GateKind, Phase, RequestAnswer, RequestStatus, RevisionStatus, RolloutStatus, VerdictWord,
+    WouldRevert,
 };
 pub use strategy::{BlueGreen, Canary, Pause, Step, Strategy};
 pub use text::{
@@ -51,7 +56,10 @@ pub use text::{
     NumberOrArgument, ObjectName, Points, PointsOrArgument, PromQl, RepositoryPath, TEXT_FORMS,
     TimeOfDay, UrlPath,
 };
-pub use trial::{TimedNote, Trial, TrialOutcome, TrialSpec, TrialStatus};
+pub use trial::{
+    StepMetric, StepRecord, TimedNote, Trial, TrialCause, TrialOutcome, TrialQuery, TrialSpec,
+    TrialStatus,
+};
 
 /// The group of all our objects.
 pub const GROUP: &str = "tidegate.dev";

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::RepositoryPath;
 use crate::condition::Condition;
+use crate::metric_status::MetricStatus;
 
 /// Where the rollout stands. It stays below 16 kB; evidence and history are in Trials.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -51,7 +52,7 @@ pub struct RolloutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub trial: Option<String>,
-    /// The metrics of the trial, one line each.
+    /// The metrics of the trial: counts, evidence, how far they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -137,18 +138,6 @@ pub struct RevisionStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub git: Option<String>,
-}
-
-/// One metric of the trial.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct MetricStatus {
-    /// Its name.
-    #[schemars(length(max = 127))]
-    pub name: String,
-    /// Counts, evidence and what is proven, in one line.
-    #[schemars(length(max = 512))]
-    pub message: String,
 }
 
 /// What a person asked for, and what became of it.

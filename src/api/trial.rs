@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ObjectName;
-use crate::rollout_status::MetricStatus;
+use crate::metric_status::{ArmCounts, MetricStatus, Standing};
+use crate::rollout_status::VerdictWord;
 
 /// What is known when a trial starts. It never changes.
 #[derive(
@@ -53,7 +54,7 @@ pub struct TrialSpec {
 }
 
 /// What became of it. What was written once never changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(
     "!has(oldSelf.outcome) || (has(self.outcome) && self.outcome == oldSelf.outcome)")
@@ -72,6 +73,9 @@ pub struct TrialStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 40))]
     pub ended: Option<String>,
+    /// Why traffic went back; in mode Observe, why it would have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<TrialCause>,
     /// The last decision's reason, one of `docs/reasons.md`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -84,16 +88,20 @@ pub struct TrialStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub revert: Option<String>,
-    /// The metrics as they stood at the end.
+    /// The metrics as they stood when it was written last: at the end as they stood then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub metrics: Vec<MetricStatus>,
-    /// The queries that were asked, in full, so that the decision can be made again.
+    /// The metrics at the end of each step, the last ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 8192)))]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
-    pub queries: Vec<String>,
+    #[schemars(length(max = 32))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["step"]))]
+    pub steps: Vec<StepRecord>,
+    /// The queries that were asked last, in full, so that the decision can be made again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub queries: Vec<TrialQuery>,
     /// Decisions and requests of people, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
@@ -109,6 +117,79 @@ pub enum TrialOutcome {
     Aborted,
     /// Mode Observe: nothing was touched.
     Watched,
+}
+
+/// Why a trial ended without promotion.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrialCause {
+    /// One of `docs/reasons.md`.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// One sentence with numbers.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}
+
+/// The metrics as they stood when a step was judged last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepRecord {
+    /// Which step of how many, such as `2/5`.
+    #[schemars(length(max = 16))]
+    pub step: String,
+    /// Its weight, in whole percent.
+    #[schemars(range(min = 0, max = 100))]
+    pub weight: u8,
+    /// When, as RFC 3339.
+    #[schemars(length(max = 40))]
+    pub at: String,
+    /// What all metrics said together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<VerdictWord>,
+    /// Each of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub metrics: Vec<StepMetric>,
+}
+
+/// One metric at the end of a step. Counts are of the trial until then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepMetric {
+    /// Its name.
+    #[schemars(length(max = 127))]
+    pub name: String,
+    /// What its samples said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
+    /// The canary's counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<ArmCounts>,
+    /// Stable's counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stable: Option<ArmCounts>,
+}
+
+/// A range query: the same one gives the same samples.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrialQuery {
+    /// The metric it was asked for.
+    #[schemars(length(max = 127))]
+    pub metric: String,
+    /// `PromQL`.
+    #[schemars(length(max = 8192))]
+    pub query: String,
+    /// The first instant that was read, as RFC 3339.
+    #[schemars(length(max = 40))]
+    pub from: String,
+    /// The last one.
+    #[schemars(length(max = 40))]
+    pub to: String,
+    /// The time between two of them.
+    pub step_seconds: u64,
 }
 
 /// A decision, or what a person asked for.

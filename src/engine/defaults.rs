@@ -152,6 +152,15 @@ defaults! {
     /// How certain it must be that stable breaks the hard limit too before that holds everything.
     /// Less than for the canary: when both are sick, the release is not to blame.
     ENVIRONMENT_BOUND: f64 = 0.05, "5%";
+    /// How often the interval of a ratio that people are shown may be wrong, ever.
+    /// The usual level. Verdicts do not rest on it: they have bounds of their own.
+    INTERVAL_BOUND: f64 = 0.05, "5%";
+    /// How many times the share that was asked for, or what part of it, the canary may get before
+    /// people are told. Connections that are kept, and retries, move it by less.
+    SHARE_TIMES: f64 = 1.5, "1.5";
+    /// How often people may be told of a share that is off by chance alone, ever.
+    /// Rarely enough that it is worth looking at.
+    SHARE_BOUND: f64 = 0.001, "0.1%";
     /// How many of the latest windows say whether the canary is worse now, and how much traffic it
     /// gets.
     /// Five minutes of windows: harm that begins late must not hide behind a healthy hour.

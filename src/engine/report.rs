@@ -172,7 +172,8 @@ fn shorten(message: &str) -> String {
     message.chars().take(LONGEST - 1).chain(std::iter::once('…')).collect()
 }
 
-fn step(plan: &Plan, stage: &Stage) -> Option<String> {
+/// Which step of how many, such as `2/5`. `None` outside of the steps.
+pub fn step(plan: &Plan, stage: &Stage) -> Option<String> {
     if let Stage::Shifting { step, .. } | Stage::Baking { step, .. } | Stage::Paused { step, .. } =
         stage
     {

@@ -93,12 +93,9 @@ impl Counting {
         questions
     }
 
-    /// What is read next. Instants are multiples of the scrape interval, so that everybody asks for
-    /// the same ones.
+    /// What is read next.
     fn next(&self, look: &Look<'_>) -> Option<(Span, Vec<Group>)> {
-        let step = look.settings.scrape;
-        let aligned = |second: i64| second.div_euclid(step) * step;
-        let (first, last) = (aligned(look.since()) - 2 * step, aligned(look.until));
+        let Span { start: first, end: last, step } = look.instants();
         if last <= look.since() || self.read_to.is_some_and(|read_to| read_to >= last) {
             return None;
         }

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tidegate_api::{MeasuredBy, MetricSourceSpec};
 use tidegate_engine::SamplesWanted;
 use tidegate_engine::judge::{Context, Samples, Series};
 use tokio::time::Instant;
 
 use super::arms::{Arms, groups};
-use super::ledger::Pace;
 use super::link::{AskError, Link, Question, Span, answer};
 use super::source::{Settings, Source};
 use super::trial::{Look, Trial};
@@ -53,15 +52,7 @@ impl Measurer {
             Ok(link) => link,
             Err(error) => return (unavailable(resolved, source, wanted, &error), context),
         };
-        let scrape = chrono::TimeDelta::seconds(settings.scrape);
-        let window = resolved.plan.analysis.window;
-        let look = Look {
-            arms,
-            settings: &settings,
-            pace: Pace { since: wanted.since, window, scrape },
-            now,
-            until: (now - settings.delay).timestamp(),
-        };
+        let look = Look::new(resolved, &settings, arms, wanted, now);
         let remembered = self.remembered(&resolved.plan.rollout);
         let mut remembered = remembered.lock().await;
         let is_same = |trial: &Trial| trial.is_for(source.name, wanted.since, &resolved.queries);
@@ -169,25 +160,57 @@ fn unavailable(
     samples
 }
 
-/// What is asked of a source for one look, for the record: a line for each query.
-pub fn queries(resolved: &Resolved, spec: &MetricSourceSpec, arms: &Arms<'_>) -> Vec<String> {
+/// A range query, for the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The criterion it is asked for.
+    pub metric: String,
+    /// `PromQL`.
+    pub query: String,
+    /// The first instant that is read.
+    pub from: DateTime<Utc>,
+    /// The last one.
+    pub to: DateTime<Utc>,
+    /// The time between two of them.
+    pub step: TimeDelta,
+}
+
+/// What the windows of a look are made of: who asks the same of the source can make them again. In
+/// parts and with overlap it is asked look by look; here are all instants at once.
+pub fn queries(
+    resolved: &Resolved,
+    spec: &MetricSourceSpec,
+    arms: &Arms<'_>,
+    wanted: &SamplesWanted,
+    now: DateTime<Utc>,
+) -> Vec<Asked> {
     let settings = Settings::of(spec);
+    let look = Look::new(resolved, &settings, arms, wanted, now);
     let mut pods = arms.stable_names();
     pods.extend(arms.canary_names());
-    let mut lines = Vec::new();
+    // As they are asked for.
+    pods.sort();
+    let mut all = Vec::new();
     for (name, query) in &resolved.queries {
+        let ask = |span: Span, query: String| {
+            let [from, to] = [span.start, span.end].map(|at| DateTime::from_timestamp(at, 0));
+            let (metric, step) = (name.clone(), TimeDelta::seconds(span.step));
+            // Nothing is read before the evidence has begun.
+            let (from, to) = from.zip(to).filter(|(_, to)| *to > wanted.since)?;
+            Some(Asked { metric, query, from, to, step })
+        };
         match query {
             Query::Counters(query) => {
                 for group in groups(query, arms, &settings, &pods) {
                     let texts = [group.texts.total, group.texts.second];
-                    lines.extend(texts.map(|text| format!("{name}: {text}")));
+                    all.extend(texts.into_iter().filter_map(|text| ask(look.instants(), text)));
                 }
             }
             Query::Scalar(query) => {
                 let text = query.text(&arms.canary_names(), arms.canary_service);
-                lines.push(format!("{name}: {text}"));
+                all.extend(ask(look.window_ends(), text));
             }
         }
     }
-    lines
+    all
 }

@@ -33,5 +33,5 @@ mod trial;
 mod values;
 
 pub use arms::Arms;
-pub use measurer::{Measurer, queries};
+pub use measurer::{Asked, Measurer, queries};
 pub use source::{Basic, Credentials, Source, look_interval};

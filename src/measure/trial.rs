@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use tidegate_engine::SamplesWanted;
 use tidegate_engine::judge::{Samples, Series};
 
 use super::arms::{Arms, ByCriterion};
 use super::counting::Counting;
 use super::ledger::Pace;
-use super::link::{Answers, Question};
+use super::link::{Answers, Question, Span};
 use super::source::Settings;
 use super::values::Values;
-use crate::resolve::Query;
+use crate::resolve::{Query, Resolved};
 
 /// One look: whom, when and how.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,36 @@ pub(super) struct Look<'a> {
     pub(super) until: i64,
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
+    pub(super) fn new(
+        resolved: &Resolved,
+        settings: &'a Settings,
+        arms: &'a Arms<'a>,
+        wanted: &SamplesWanted,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let window = resolved.plan.analysis.window;
+        let scrape = TimeDelta::seconds(settings.scrape);
+        let pace = Pace { since: wanted.since, window, scrape };
+        Self { arms, settings, pace, now, until: (now - settings.delay).timestamp() }
+    }
+
+    /// All instants at which counters are read: multiples of the scrape interval, so that everybody
+    /// asks for the same ones, from before the evidence began.
+    pub(super) fn instants(&self) -> Span {
+        let step = self.settings.scrape;
+        let aligned = |second: i64| second.div_euclid(step) * step;
+        Span { start: aligned(self.since()) - 2 * step, end: aligned(self.until), step }
+    }
+
+    /// All instants at which values are read: the end of each window, whenever and however often
+    /// one looks.
+    pub(super) fn window_ends(&self) -> Span {
+        let step = self.pace.window.num_seconds().max(1);
+        let start = self.since() + 1 + step;
+        Span { start, end: start + (self.until - start).div_euclid(step) * step, step }
+    }
+
     /// When the evidence began, in whole Unix seconds before it.
     pub(super) fn since(&self) -> i64 {
         self.pace.since.timestamp()

@@ -30,11 +30,10 @@ impl Values {
         self.question(look).into_iter().collect()
     }
 
-    /// A value at each window's end: the same instants whenever and however often one looks.
+    /// What is read next.
     fn question(&self, look: &Look<'_>) -> Option<Question> {
-        let step = look.pace.window.num_seconds().max(1);
-        let first = look.since() + 1;
-        let start = self.read_to.unwrap_or(first) + step;
+        let Span { start: first, step, .. } = look.window_ends();
+        let start = self.read_to.map_or(first, |read_to| read_to + step);
         let steps = (look.until - start).div_euclid(step).min(AT_ONCE);
         let span = Span { start, end: start + steps * step, step };
         let text = self.query.text(&look.arms.canary_names(), look.arms.canary_service);

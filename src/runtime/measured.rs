@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use tidegate_api::MetricSourceSpec;
-use tidegate_engine::judge::{Context, Samples, Series, Verdict, judge};
+use tidegate_engine::judge::{Context, Samples, Series, Verdict, Weighed, judge};
+use tidegate_engine::plan::{Plan, Traffic};
 use tidegate_engine::state::{Stage, State};
 use tidegate_engine::{Questions, SamplesWanted};
 
@@ -50,7 +51,7 @@ impl Turns {
                 let name = resolved.source.as_str();
                 let source = Source { name, spec: &spec, credentials: &credentials };
                 let gathered = self.measurer.gather(resolved, &source, &arms, wanted, now).await;
-                (gathered.0, gathered.1, measure::queries(resolved, &spec, &arms))
+                (gathered.0, gathered.1, measure::queries(resolved, &spec, &arms, wanted, now))
             }
             Err(message) => {
                 let share = wanted.share;
@@ -58,7 +59,11 @@ impl Turns {
                 (unavailable(resolved, wanted, &message), context, Vec::new())
             }
         };
-        let judgement = judge(&resolved.plan.analysis, &samples, &context);
+        let analysis = &resolved.plan.analysis;
+        let weights = weights(&resolved.plan, wanted.share);
+        let weighed = weighed(&resolved.plan, state);
+        let judgement = judge(analysis, &samples, &context);
+        let judgement = judgement.detailed(analysis, &samples, &weights, weighed);
         let verdict = judgement.verdict.clone();
         Measured { verdict, judgement: Some(judgement), queries, again, is_blind: false }
     }
@@ -124,6 +129,24 @@ impl Turns {
         }
         Ok(credentials)
     }
+}
+
+/// The share that a gateway splits off, and since when. By pods it is one of connections.
+fn weighed(plan: &Plan, state: &State) -> Option<Weighed> {
+    let at = &state.trial.as_ref()?.stage;
+    let Stage::Baking { since, .. } = at else { return None };
+    let share = f64::from(at.weight(plan).percent()) / 100.0;
+    (plan.traffic == Traffic::Routes).then_some(Weighed { share, since: *since })
+}
+
+/// The weights that are still to come and leave stable something, in whole percent.
+fn weights(plan: &Plan, share: f64) -> Vec<u8> {
+    let mut weights: Vec<_> = (0..plan.steps.len())
+        .map(|step| plan.weight_at(step).percent())
+        .filter(|weight| *weight < 100 && f64::from(*weight) / 100.0 > share)
+        .collect();
+    weights.dedup();
+    weights
 }
 
 /// No data, and why.

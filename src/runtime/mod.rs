@@ -30,6 +30,7 @@ pub mod revert;
 pub mod run;
 pub mod secrets;
 mod serve;
+mod shown;
 mod signal;
 pub mod status;
 pub mod telemetry;

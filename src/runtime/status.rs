@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use tidegate_api::{
     Condition, ConditionType, GateKind, MetricStatus, Phase, RequestAnswer, RequestStatus,
     RevisionStatus, RolloutStatus, VerdictWord, WouldRevert,
@@ -19,6 +19,7 @@ use tidegate_engine::reason::Reason;
 use tidegate_engine::report::{self, ConditionStatus, Report};
 use tidegate_engine::state::{self, Answer, GitRevision, Origin, Outcome, Request, Stage, State};
 
+use super::shown;
 use super::trouble::Trouble;
 
 /// The condition's reason while the spec cannot be followed.
@@ -28,10 +29,8 @@ pub const UNREADABLE_STATE: &str = "UnreadableState";
 
 /// Longest message of a condition, in characters: many faults are cut off.
 const LONGEST: usize = 4000;
-/// Longest line of one metric, in characters.
-const LONGEST_METRIC: usize = 512;
-/// Metrics that are listed.
-const METRICS: usize = 32;
+/// Metrics that have all their numbers here, so that a status stays small; a Trial has those of all.
+const NUMBERED: usize = 8;
 
 /// The controller's memory cannot be read. It is never begun anew: what is held would be lost.
 #[derive(Debug, thiserror::Error)]
@@ -326,20 +325,10 @@ fn bad_of(origin: &Origin) -> Option<String> {
 fn metrics(told: &Told<'_>, old: &Old) -> Vec<MetricStatus> {
     let Some(trial) = &told.decision.next.trial else { return Vec::new() };
     match told.judgement {
-        Some(judgement) => lines(judgement),
+        Some(judgement) => shown::metrics(judgement, NUMBERED),
         None if old.trial.as_deref() == Some(trial.id.as_str()) => old.metrics.clone(),
         None => Vec::new(),
     }
-}
-
-/// One line for each metric.
-pub(super) fn lines(judgement: &Judgement) -> Vec<MetricStatus> {
-    let all = judgement.metrics.iter().take(METRICS);
-    all.map(|view| MetricStatus {
-        name: view.name.clone(),
-        message: shorten(&view.text, LONGEST_METRIC),
-    })
-    .collect()
 }
 
 /// Mode Observe: stays until the next trial.
@@ -354,7 +343,8 @@ fn would_revert(next: &State) -> Option<WouldRevert> {
     })
 }
 
-/// Objects without the members that are null, all the way down.
+/// Objects without the members that are null, all the way down, and numbers as the API server gives
+/// them back: else the same would be written again and again.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(members) => Value::Object(
@@ -365,8 +355,17 @@ fn without_nulls(value: Value) -> Value {
                 .collect(),
         ),
         Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+        Value::Number(number) => whole_number(&number).map_or(Value::Number(number), Value::from),
+        Value::Null | Value::Bool(_) | Value::String(_) => value,
     }
+}
+
+/// A number with a fraction of 0 comes back without one.
+fn whole_number(number: &Number) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let found = number.as_f64().filter(|_| number.is_f64())?;
+    #[expect(clippy::cast_possible_truncation, reason = "whole, and no larger than 2^53")]
+    (found.fract() == 0.0 && found.abs() <= EXACT).then_some(found as i64)
 }
 
 pub(super) fn shorten(text: &str, longest: usize) -> String {
@@ -407,7 +406,7 @@ const fn phase(phase: state::Phase) -> Phase {
     }
 }
 
-const fn verdict(word: report::VerdictWord) -> VerdictWord {
+pub(super) const fn verdict(word: report::VerdictWord) -> VerdictWord {
     match word {
         report::VerdictWord::Pass => VerdictWord::Pass,
         report::VerdictWord::Fail => VerdictWord::Fail,
@@ -423,6 +422,13 @@ mod tests {
     use serde_json::json;
     use tidegate_engine::effect::RevertOutcome;
     use tidegate_engine::state::{Cause, Ended, Revision, Stable, TrialId};
+
+    #[test]
+    fn numbers_are_as_the_api_server_gives_them_back() {
+        let ours = json!({"low": 0.0, "high": 2.5, "list": [-3.0, 1e300], "count": 7});
+        let back = json!({"low": 0, "high": 2.5, "list": [-3, 1e300], "count": 7});
+        assert_eq!(difference(&back, &without_nulls(ours)), None);
+    }
 
     #[test]
     fn after_a_revert_the_column_never_goes_back_to_the_commit_before() {

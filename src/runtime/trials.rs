@@ -6,19 +6,23 @@ use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tidegate_api::{ROLLOUT_LABEL, TRIAL_LABEL};
+use tidegate_api::{ROLLOUT_LABEL, StepRecord, TRIAL_LABEL, TrialCause, TrialQuery};
 use tidegate_engine::judge::Judgement;
+use tidegate_engine::plan::Plan;
 use tidegate_engine::reason::Reason;
+use tidegate_engine::report::{self, VerdictWord};
 use tidegate_engine::state::{
     Answer, Ended, Origin, Outcome, Request, Stage, State, Trial, TrialId,
 };
 
 use super::Key;
 use super::notify::outcome_text;
-use super::status::{lines, shorten};
+use super::shown;
+use super::status::{shorten, verdict};
 use crate::kubernetes::{
     Cluster, ClusterError, Kind, ObjectName, Propagation, json as read, names,
 };
+use crate::measure::Asked;
 
 /// Records of one Rollout that are kept.
 const KEPT: usize = 20;
@@ -28,6 +32,10 @@ const NOTES: usize = 256;
 const LONGEST: usize = 1000;
 /// Queries of one record that are kept.
 const QUERIES: usize = 64;
+/// Longest query, in characters.
+const LONGEST_QUERY: usize = 8192;
+/// Steps of one record that are kept.
+const STEPS: usize = 32;
 /// What is new is written together with what follows within this time.
 const TOGETHER: TimeDelta = TimeDelta::minutes(2);
 
@@ -58,8 +66,10 @@ struct Draft {
     way: Option<Way>,
     /// As they were judged last.
     metrics: Value,
+    /// As they were judged last at each step, as far as this process has seen them.
+    steps: Vec<StepRecord>,
     /// As they were asked last.
-    queries: Vec<String>,
+    queries: Vec<TrialQuery>,
     /// Since when there is something to write.
     since: Option<DateTime<Utc>>,
     /// It cannot wait.
@@ -105,10 +115,16 @@ impl Draft {
     /// Takes down what is new in a turn.
     fn take(&mut self, turn: &Recorded<'_>, way: Option<Way>) {
         if let Some(judgement) = turn.judgement {
-            self.metrics = serde_json::to_value(lines(judgement)).unwrap_or_default();
+            let shown = shown::metrics(judgement, usize::MAX);
+            self.metrics = serde_json::to_value(shown).unwrap_or_default();
+            if let Some(step) = &turn.step {
+                // The one that goes on is told anew.
+                self.steps.retain(|seen| seen.step != step.step);
+                self.steps.push(step.record(judgement, turn.now));
+            }
         }
         if !turn.queries.is_empty() {
-            self.queries = turn.queries.iter().take(QUERIES).cloned().collect();
+            self.queries = turn.queries.iter().take(QUERIES).map(query).collect();
         }
         if self.reason == Some(turn.reason) && turn.request.is_none() {
             return;
@@ -133,6 +149,31 @@ impl Draft {
     }
 }
 
+/// The step that a canary was judged at.
+#[derive(Clone, Debug)]
+pub(super) struct JudgedStep {
+    step: String,
+    weight: u8,
+}
+
+impl JudgedStep {
+    /// `state`: the one that the look was for.
+    pub(super) fn of(plan: &Plan, state: &State) -> Option<Self> {
+        let at = &state.trial.as_ref()?.stage;
+        Some(Self { step: report::step(plan, at)?, weight: at.weight(plan).percent() })
+    }
+
+    fn record(&self, judgement: &Judgement, now: DateTime<Utc>) -> StepRecord {
+        StepRecord {
+            step: self.step.clone(),
+            weight: self.weight,
+            at: time(now),
+            verdict: Some(verdict(VerdictWord::from(&judgement.verdict))),
+            metrics: shown::briefly(judgement),
+        }
+    }
+}
+
 /// What a turn came to, for the record.
 pub(super) struct Recorded<'a> {
     pub(super) state: &'a State,
@@ -141,8 +182,10 @@ pub(super) struct Recorded<'a> {
     /// A person's request, if it was answered in this turn.
     pub(super) request: Option<&'a Request>,
     pub(super) judgement: Option<&'a Judgement>,
+    /// The step that was judged. `None`: none was.
+    pub(super) step: Option<JudgedStep>,
     /// The queries that were asked, in full.
-    pub(super) queries: &'a [String],
+    pub(super) queries: &'a [Asked],
     pub(super) now: DateTime<Utc>,
 }
 
@@ -323,6 +366,9 @@ fn status_of(before: &Value, turn: &Recorded<'_>, draft: &Draft, ended: Option<&
     if draft.metrics.is_array() {
         status["metrics"] = draft.metrics.clone();
     }
+    if !draft.steps.is_empty() {
+        status["steps"] = json!(steps_of(before, &draft.steps));
+    }
     if !draft.queries.is_empty() {
         status["queries"] = json!(draft.queries);
     }
@@ -334,11 +380,43 @@ fn status_of(before: &Value, turn: &Recorded<'_>, draft: &Draft, ended: Option<&
             Outcome::Aborted { revert, .. } => ("Aborted", revert.as_ref()),
         };
         status["outcome"] = json!(outcome);
+        if let Some(cause) = cause(&ended.outcome) {
+            status["cause"] = json!(cause);
+        }
         if let Some(revert) = revert {
             status["revert"] = json!(shorten(&outcome_text(revert), LONGEST));
         }
     }
     status
+}
+
+fn cause(outcome: &Outcome) -> Option<TrialCause> {
+    let (reason, message) = match outcome {
+        Outcome::Aborted { cause, .. } => (cause.reason(), cause.message()),
+        Outcome::Watched { would_abort: Some(why), .. } => (Reason::WouldAbort, why.clone()),
+        Outcome::Watched { would_abort: None, .. } | Outcome::Promoted => return None,
+    };
+    let message = shorten(&message, LONGEST);
+    Some(TrialCause { reason: reason.as_str().to_owned(), message })
+}
+
+/// All steps: those that another process has seen, and ours.
+fn steps_of(before: &Value, ours: &[StepRecord]) -> Vec<Value> {
+    let is_ours = |old: &&Value| ours.iter().any(|step| old["step"] == *step.step);
+    let others = read::list(before, "/steps").iter().filter(|old| !is_ours(old)).cloned();
+    let mut all: Vec<_> = others.chain(ours.iter().map(|step| json!(step))).collect();
+    all.drain(..all.len().saturating_sub(STEPS));
+    all
+}
+
+fn query(asked: &Asked) -> TrialQuery {
+    TrialQuery {
+        metric: asked.metric.clone(),
+        query: shorten(&asked.query, LONGEST_QUERY),
+        from: time(asked.from),
+        to: time(asked.to),
+        step_seconds: asked.step.num_seconds().unsigned_abs(),
+    }
 }
 
 /// What a person asked for, as a note.
@@ -367,6 +445,7 @@ mod tests {
     use super::*;
     use tidegate_api as api;
     use tidegate_engine::effect::RevertOutcome;
+    use tidegate_engine::judge::Verdict;
     use tidegate_engine::observed::{Ask, What};
     use tidegate_engine::state::{Cause, GitRevision, PausedBy, Revision};
 
@@ -407,13 +486,21 @@ mod tests {
         assert_eq!(read.spec.bad.as_deref(), Some("2"));
         let state = State::default();
         let request = request();
+        let asked = Asked {
+            metric: "errors".to_owned(),
+            query: "u".repeat(LONGEST_QUERY + 1),
+            from: DateTime::UNIX_EPOCH,
+            to: DateTime::UNIX_EPOCH + TimeDelta::minutes(1),
+            step: TimeDelta::seconds(15),
+        };
         let turn = Recorded {
             state: &state,
             reason: Reason::Reverted,
             message: "done",
             request: Some(&request),
             judgement: None,
-            queries: &["up".to_owned()],
+            step: None,
+            queries: &[asked],
             now: DateTime::UNIX_EPOCH,
         };
         let commit = GitRevision::new("c0ffee");
@@ -434,6 +521,11 @@ mod tests {
         let read: api::TrialStatus = serde_json::from_value(status).unwrap();
         assert_eq!(read.outcome, Some(api::TrialOutcome::Aborted));
         assert_eq!(read.revert.as_deref(), Some("commit c0ffee"));
+        let cause = read.cause.unwrap();
+        assert_eq!((&*cause.reason, &*cause.message), ("AnalysisFailed", "bad"));
+        assert_eq!(read.queries[0].query.chars().count(), LONGEST_QUERY);
+        assert_eq!(read.queries[0].to, "1970-01-01T00:01:00Z");
+        assert_eq!(read.queries[0].step_seconds, 15);
         assert_eq!(read.notes.len(), 3);
         assert_eq!(read.notes[1].who.as_deref(), Some("ann"));
         assert_eq!(read.notes[1].message, "abort of acanary was asked for: granted");
@@ -449,6 +541,7 @@ mod tests {
             message: "so it is",
             request,
             judgement: None,
+            step: None,
             queries: &[],
             now: start + TimeDelta::seconds(seconds),
         };
@@ -481,6 +574,42 @@ mod tests {
             draft.take(&turn, Some(way));
             assert_eq!(draft.is_due(turn.now), expected, "{reason:?}");
         }
+    }
+
+    #[test]
+    fn a_step_is_told_as_it_was_judged_last_whichever_process_did() {
+        let state = State::default();
+        let verdict = Verdict::NeedMoreData { eta: None, metric: "errors".to_owned() };
+        let judgement = Judgement { verdict, metrics: Vec::new() };
+        let turn = |step: &str, seconds| Recorded {
+            state: &state,
+            reason: Reason::Baking,
+            message: "so it is",
+            request: None,
+            judgement: Some(&judgement),
+            step: Some(JudgedStep { step: step.to_owned(), weight: 5 }),
+            queries: &[],
+            now: DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds),
+        };
+        let mut draft = Draft::default();
+        for (step, seconds) in [("2/4", 20), ("2/4", 25), ("3/4", 30)] {
+            draft.take(&turn(step, seconds), Some(Way::On));
+        }
+        let old = |step: &str| json!({"step": step, "weight": 5, "at": "1970-01-01T00:00:09Z"});
+        let before = json!({"steps": [old("1/4"), old("2/4")]});
+        let status = status_of(&before, &turn("3/4", 30), &draft, None);
+        let read: api::TrialStatus = serde_json::from_value(status).unwrap();
+        let told: Vec<_> =
+            read.steps.iter().map(|step| (step.step.as_str(), step.at.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                ("1/4", "1970-01-01T00:00:09Z"),
+                ("2/4", "1970-01-01T00:00:25Z"),
+                ("3/4", "1970-01-01T00:00:30Z"),
+            ]
+        );
+        assert_eq!(read.steps[2].verdict, Some(api::VerdictWord::NeedMoreData));
     }
 
     #[test]

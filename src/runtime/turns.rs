@@ -29,11 +29,11 @@ use super::reconcile::{Followed, has_finalizer, is_urgent};
 use super::references::References;
 use super::revert::Reverts;
 use super::secrets::Secrets;
-use super::trials::{Recorded, Trials};
+use super::trials::{JudgedStep, Recorded, Trials};
 use super::trouble::{Refusal, Trouble};
 use super::{Key, request, status};
 use crate::kubernetes::{Cluster, Kind, ObjectName, Target, json as read};
-use crate::measure::Measurer;
+use crate::measure::{Asked, Measurer};
 use crate::observe::Seen;
 use crate::resolve::Resolved;
 
@@ -109,7 +109,7 @@ pub(super) struct Measured {
     /// `None`: nothing was to be judged.
     pub(super) judgement: Option<Judgement>,
     /// The queries in full, for the record.
-    pub(super) queries: Vec<String>,
+    pub(super) queries: Vec<Asked>,
     /// When there may be more to judge. `None`: nothing was to be judged.
     pub(super) again: Option<Duration>,
     /// The canary's pods are not read yet, and that is worth waiting for.
@@ -290,6 +290,7 @@ impl Turns {
             message: &decision.message,
             request: next.request.as_ref().filter(|_| is_new),
             judgement: measured.judgement.as_ref(),
+            step: JudgedStep::of(&followed.resolved.plan, before),
             queries: &measured.queries,
             now,
         };

@@ -21,7 +21,7 @@ use crate::{
 };
 
 const APPS: &str = "apps/v1";
-const OURS: &str = "tidegate.dev/v1alpha1";
+pub(crate) const OURS: &str = "tidegate.dev/v1alpha1";
 
 pub(crate) fn stories() -> Vec<Story> {
     vec![
@@ -145,6 +145,9 @@ async fn people_ask_and_are_answered(world: &'static World) -> Result<()> {
     let (code, said) = tidegate(&shop, &ann, &["pause", "web"]).await?;
     ensure!(code == 0 && said.contains("granted"), "{code}: {said}");
     shop.wait_phase("Paused", SOON).await?;
+    let (code, said) = tidegate(&shop, &ann, &["explain", "web", "-o", "json"]).await?;
+    let told: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
+    ensure!(code == 0 && told["phase"] == "Paused" && told["canary"] == *canary, "{told:#}");
     // Kubectl's own words, and somebody else's name beside them.
     let annotate = ["annotate", "rollouts.tidegate.dev", "web", "--overwrite"];
     let forged = ["tidegate.dev/request=resume", "tidegate.dev/requested-by=eve"];
@@ -236,7 +239,7 @@ async fn is_free(shop: &Shop) -> Result<()> {
 }
 
 /// The real binary as a person runs it: exit code, and what it said.
-async fn tidegate(shop: &Shop, who: &Path, arguments: &[&str]) -> Result<(i32, String)> {
+pub(crate) async fn tidegate(shop: &Shop, who: &Path, arguments: &[&str]) -> Result<(i32, String)> {
     let command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .args(arguments)
         .args(["--namespace", &shop.namespace, "--kubeconfig"])

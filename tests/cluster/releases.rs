@@ -13,6 +13,7 @@ use tidegate_testbed::{
     world::{World, eventually},
 };
 
+use crate::people::{OURS, tidegate};
 use crate::shop::{SOON, Shop, proxy};
 
 /// A good release waits for evidence at each step, and windows are of 15 s.
@@ -34,7 +35,30 @@ pub(crate) async fn a_bad_release_is_reverted(world: &'static World) -> Result<(
     let record = shop.load.snapshot();
     let since = record.since(start);
     println!("{}: {} requests failed of {}", shop.namespace, since.failed().len(), since.len());
+    let why = ["aborted after", "because of AnalysisFailed: ", "revert: commit "];
+    let asked = ["(http_requests_total{", ", each 2 s from 20"];
+    it_is_explained(&shop, &[&why[..], &asked].concat()).await?;
     nothing_more_happens(&shop).await
+}
+
+/// The page names both arms and has all of these.
+async fn it_is_explained(shop: &Shop, parts: &[&str]) -> Result<()> {
+    let trials = shop.list(OURS, "Trial").await?;
+    let spec = &trials.first().context("no Trial")?["spec"];
+    let revision = |arm: &str| spec[arm].as_str().unwrap_or_default().to_owned();
+    let arms = format!(": canary {}", revision("canary"));
+    let against = format!(" against stable {}", revision("stable"));
+    let parts = [&[&*arms, &*against, "REQUESTS", "Guard "], parts].concat();
+    eventually("the record is whole", SOON, async || {
+        let explain = ["explain", "web", "--queries"];
+        let (code, said) = tidegate(shop, shop.world.kubeconfig(), &explain).await?;
+        ensure!(code == 0, "{code}: {said}");
+        for part in &parts {
+            ensure!(said.contains(part), "{part} is not in {said}");
+        }
+        Ok(Some(()))
+    })
+    .await
 }
 
 /// Version 3 is no worse: the tested pods are the ones that serve, no request is lost, and the API
@@ -50,6 +74,8 @@ pub(crate) async fn a_good_release_is_handed_over(world: &'static World) -> Resu
     println!("{}: {}", shop.namespace, told.join(" -> "));
     it_was_handed_over(&shop, &before).await?;
     shop.load.snapshot().assert_none_failed(start, Instant::now())?;
+    let sure = "difference of the rates: 95 % sure from -";
+    it_is_explained(&shop, &["promoted after", "Pass, proven no worse than", sure]).await?;
     nothing_more_happens(&shop).await?;
     writes_are_few(&shop, &proxy.writes())
 }

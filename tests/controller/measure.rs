@@ -2,6 +2,7 @@
 
 mod gateway;
 mod hostile;
+mod record;
 
 use std::sync::{Arc, Mutex};
 

@@ -50,7 +50,7 @@ fn row(trial: &Value) -> Vec<String> {
 }
 
 /// `4m12s`; empty while it runs.
-fn took(started: &str, ended: &str) -> String {
+pub(super) fn took(started: &str, ended: &str) -> String {
     let at = |text: &str| text.parse::<DateTime<Utc>>().ok();
     let (Some(started), Some(ended)) = (at(started), at(ended)) else { return String::new() };
     let seconds = (ended - started).num_seconds().max(0);

@@ -3,6 +3,7 @@
 
 mod ask;
 mod connect;
+mod explain;
 mod get;
 mod history;
 mod release;
@@ -37,6 +38,8 @@ pub(super) enum RolloutCommand {
     Get(get::GetArgs),
     /// Show where a Rollout stands; --wait waits for the end of its trial
     Status(status::StatusArgs),
+    /// Show why a trial stands, or ended, as it did: both arms, evidence, queries
+    Explain(explain::ExplainArgs),
     /// Show the trials of a Rollout
     History(history::HistoryArgs),
     /// Break glass: set free what is held, without the controller
@@ -67,6 +70,7 @@ pub(super) async fn run(
         RolloutCommand::Retry(args) => ask::run(&args, What::Retry, out).await,
         RolloutCommand::Get(args) => get::run(&args, out).await,
         RolloutCommand::Status(args) => status::run(&args, out).await,
+        RolloutCommand::Explain(args) => explain::run(&args, out).await,
         RolloutCommand::History(args) => history::run(&args, out).await,
         RolloutCommand::Release(args) => release::run(&args, out).await,
     }

@@ -60,7 +60,7 @@ fn way(phase: &str) -> String {
     steps.iter().map(mark).collect::<Vec<_>>().join(" ─ ")
 }
 
-fn bar(percent: u32) -> String {
+pub(super) fn bar(percent: u32) -> String {
     let full = (usize::try_from(percent).unwrap_or(0).min(100) * BAR).div_ceil(100);
     format!("{}{}", "█".repeat(full), "░".repeat(BAR - full))
 }

@@ -8,7 +8,7 @@ use super::promote;
 use super::read_back::is_at;
 use super::turn::Turn;
 use crate::effect::Severity;
-use crate::judge::{Unclear, Verdict};
+use crate::judge::{Unclear, Verdict, words};
 use crate::observed::{Trouble, Workload};
 use crate::plan::{OnInconclusive, OnLowTraffic, Plan, Step, Traffic, Weight};
 use crate::reason::Reason;
@@ -299,7 +299,7 @@ fn waiting_for(verdict: &Verdict) -> (Reason, String) {
     match verdict {
         Verdict::NeedMoreData { eta: Some(eta), metric } => (
             Reason::NeedMoreData,
-            format!("{metric} needs more data, about {} s", eta.num_seconds()),
+            format!("{metric} needs more data, about {}", words::duration(*eta)),
         ),
         Verdict::NeedMoreData { eta: None, metric } => {
             (Reason::NeedMoreData, format!("{metric} needs more data"))

@@ -49,13 +49,17 @@
 
 mod analysis;
 pub mod counter;
+mod detail;
 pub mod evidence;
 mod opinion;
+mod outlook;
 mod ratio;
 mod samples;
+mod share;
 mod threshold;
 mod verdict;
 mod view;
+pub mod words;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -64,10 +68,13 @@ pub use analysis::{
     Analysis, Bounds, Criterion, HardLimit, InvalidAnalysis, Kind, Margin, Op, PassMargin, Ratio,
     Threshold,
 };
+pub use evidence::Interval;
 pub use opinion::Running;
+pub use outlook::Outlook;
 pub use samples::{CountSeries, Counts, GuardSample, History, Samples, Series, Window};
+pub use share::Weighed;
 pub use verdict::{Failure, Lane, Unclear, Verdict};
-pub use view::{Evidence, MetricView, Standing};
+pub use view::{Evidence, Forecast, Guarded, MetricView, Standing};
 
 use evidence::log_add;
 use opinion::{Opinion, Weights};
@@ -120,7 +127,7 @@ fn combine(opinions: &mut [Opinion], analysis: &Analysis) -> Verdict {
             opinion.view.standing = Standing::Fail;
         }
         if opinion.view.regression.is_some() {
-            opinion.view.describe();
+            opinion.view.text = opinion.view.description();
         }
         if let Some(error) = &opinion.error {
             opinion.view.text = format!("{}: {error}", opinion.view.name);

@@ -1,7 +1,9 @@
 //! How often the judge is wrong, by simulation with fixed seeds. A bound `b` over `n` repetitions
 //! may be missed by three standard errors, `3 sqrt(b (1 - b) / n)`.
 
-use super::evidence::{Block, BlockShare, Limit, NonInferiority, RateRatio};
+use super::evidence::{
+    Block, BlockShare, Limit, NonInferiority, RateRatio, difference_interval, ratio_interval,
+};
 use super::*;
 
 /// Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
@@ -157,6 +159,61 @@ fn a_release_exactly_at_the_hard_limit_is_stopped_no_more_often_than_promised() 
         })
     });
     assert!(wrong <= most(0.05), "{wrong}");
+}
+
+/// Looks after each sixth window.
+fn missed(seed: u64, mut window: impl FnMut(&mut SplitMix64) -> Block, miss: Miss) -> f64 {
+    reached(seed, |dice| {
+        let mut blocks = Vec::new();
+        (1..=WINDOWS).any(|count| {
+            blocks.push(window(dice));
+            count % 6 == 0 && miss(&blocks)
+        })
+    })
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "they were counts")]
+fn counts_of(block: &Block) -> (Counts, Counts) {
+    let counts = |total: f64, bad: f64| Counts { total: total as u64, bad: bad as u64 };
+    let canary = counts(block.canary_total, block.canary_bad);
+    (canary, counts(block.stable_total, block.stable_bad))
+}
+
+/// Whether an interval of these windows misses the truth.
+type Miss<'a> = &'a dyn Fn(&[Block]) -> bool;
+
+#[test]
+fn intervals_miss_the_truth_no_more_often_than_they_say_at_any_look_in_any_weather() {
+    let is_outside = |interval: Interval, truth: f64| {
+        interval.low > truth || interval.high.is_some_and(|high| high < truth)
+    };
+    for (seed, weather, ratio) in [
+        (30, Weather::Calm, 1.0),
+        (31, Weather::Calm, 4.0),
+        (32, Weather::Shared, 1.0),
+        (33, Weather::Bursts, 2.0),
+    ] {
+        let miss = |blocks: &[Block]| is_outside(ratio_interval(blocks, 0.05), ratio);
+        let missed = missed(seed, |dice| weather.window(dice, ratio), &miss);
+        assert!(missed <= most(0.05), "{weather:?}, {ratio}: {missed}");
+    }
+    for (seed, rate) in [(34, 0.002), (35, 0.03)] {
+        let window = |dice: &mut SplitMix64| {
+            let (total, stable) = (dice.poisson(30.0), dice.poisson(570.0));
+            let canary = Counts { total, bad: dice.binomial(total, rate) };
+            Block::new(canary, Counts { total: stable, bad: 0 })
+        };
+        let miss = |blocks: &[Block]| {
+            let mut arms = (Counts::default(), Counts::default());
+            for (canary, stable) in blocks.iter().map(counts_of) {
+                arms = (arms.0.plus(canary), arms.1.plus(stable));
+            }
+            let interval = difference_interval(arms.0, arms.1, 1.0, 0.05);
+            interval.is_some_and(|interval| is_outside(interval, rate))
+        };
+        let missed = missed(seed, window, &miss);
+        assert!(missed <= most(0.05), "{rate}: {missed}");
+    }
 }
 
 /// Looks after each of 40 windows; the first verdict that is not `NeedMoreData`.

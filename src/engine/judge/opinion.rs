@@ -5,8 +5,8 @@ mod running;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    Analysis, Bounds, Context, Criterion, Evidence, Failure, Kind, Lane, MetricView, Samples,
-    Series, Standing, Threshold, ratio, threshold, view,
+    Analysis, Bounds, Context, Criterion, Evidence, Failure, Guarded, Kind, Lane, MetricView,
+    Samples, Series, Standing, Threshold, outlook, ratio, threshold, words,
 };
 use crate::defaults;
 
@@ -128,23 +128,21 @@ impl Opinion {
         let limit = weights.limit(criterion, Lane::Evidence);
         view.regression = Some(Evidence { log_e: shown, limit });
         view.safety = Some(Evidence { log_e: finding.safety, limit: -bounds.wrong_promote().ln() });
+        view.fail = Some(finding.fail);
         view.required = Some(finding.required);
+        view.per_second = Some(finding.rate);
         view.proven = finding.proven;
         view.dispersion = finding.dispersion;
         if !finding.passed {
             view.requests_needed = finding.needed.and_then(whole);
-            view.eta = finding.needed.and_then(|needed| time(needed / finding.rate));
+            view.eta = finding.needed.and_then(|needed| outlook::time(needed / finding.rate));
+            view.outlook = finding.outlook;
         }
         view.standing = if finding.passed { Standing::Pass } else { Standing::NeedMoreData };
-        if finding.worse {
+        if finding.worse
+            && let Some(message) = view.charge()
+        {
             let weighted = finding.regression + weights.part(criterion, Lane::Evidence);
-            let message = format!(
-                "{}: {}, more than {}; evidence {}",
-                criterion.name,
-                view.comparison(),
-                finding.fail,
-                Evidence { log_e: finding.regression, limit },
-            );
             self.terms.push((weighted, self.failure(Lane::Evidence, message)));
         }
         if let Some(guard) = finding.guard {
@@ -157,6 +155,7 @@ impl Opinion {
         let evidence = Evidence { log_e: guard.canary, limit };
         self.view.guard = Some(evidence);
         self.view.hard_limit = Some(guard.limit);
+        self.view.guarded = Some(Guarded { canary: guard.counts, stable: guard.stable_counts });
         if guard.stable >= -defaults::ENVIRONMENT_BOUND.ln() {
             // Not the release's doing: the relative comparison still counts, the limit does not.
             self.view.standing = Standing::EnvironmentUnhealthy;
@@ -165,8 +164,8 @@ impl Opinion {
         let message = format!(
             "{}: canary {} above the limit of {}; evidence {evidence}",
             criterion.name,
-            view::of_requests(guard.counts),
-            view::percent(guard.limit),
+            words::of_requests(guard.counts),
+            words::percent(guard.limit),
         );
         let weighted = guard.canary + weights.part(criterion, Lane::Guard);
         self.terms.push((weighted, self.failure(Lane::Guard, message)));
@@ -207,7 +206,7 @@ struct Missing<'a> {
 impl Missing<'_> {
     fn beyond_grace(&self, what: &str, seen: Option<DateTime<Utc>>) -> Option<String> {
         let silence = self.context.now - seen.unwrap_or(self.since);
-        (silence > self.grace).then(|| format!("{what} for {}", view::duration(silence)))
+        (silence > self.grace).then(|| format!("{what} for {}", words::duration(silence)))
     }
 
     /// An arm that gets no traffic need not have series; one that gets some must.
@@ -228,11 +227,4 @@ fn whole(requests: f64) -> Option<u64> {
         reason = "checked to be between 0 and 10^15"
     )]
     (0.0..1e15).contains(&requests).then(|| requests.ceil() as u64)
-}
-
-/// `None`: longer than a year, which is no plan.
-fn time(seconds: f64) -> Option<TimeDelta> {
-    const YEAR: f64 = 365.0 * 86_400.0;
-    #[expect(clippy::cast_possible_truncation, reason = "checked to be below a year")]
-    (0.0..YEAR).contains(&seconds).then(|| TimeDelta::milliseconds((seconds * 1000.0) as i64))
 }

@@ -1,6 +1,7 @@
 //! One ratio's samples, folded: what they say against the canary, for it, and against stable.
 
 mod guard;
+mod pairs;
 mod running;
 
 use std::collections::VecDeque;
@@ -11,11 +12,14 @@ use super::evidence::{
     Block, BlockShare, Dispersion, LikelihoodRatio, NonInferiority, PASS_COST, Side, Spread,
     log_add, pass_growth, requests_needed,
 };
+use super::outlook::Outlook;
 use super::{Bounds, Context, CountSeries, Counts, History, Margin, PassMargin, Ratio, Window};
 use crate::defaults;
 use crate::seconds::to_seconds;
 
 pub(super) use guard::Guard;
+use pairs::Pairs;
+pub(super) use pairs::blocks;
 pub(super) use running::RunningRatio;
 
 /// What the samples of one ratio say.
@@ -45,6 +49,8 @@ pub(super) struct Finding {
     pub(super) dispersion: Option<f64>,
     /// Canary requests still needed if it is healthy; `None`: cannot be told.
     pub(super) needed: Option<f64>,
+    /// What that takes with another share of the traffic.
+    pub(super) outlook: Option<Outlook>,
     /// Canary requests per second, lately.
     pub(super) rate: f64,
     /// When each arm was last seen.
@@ -91,12 +97,9 @@ struct Fold {
     since: DateTime<Utc>,
     /// Stable's counts of the day before.
     day: Counts,
-    /// Stable's windows of the hour before, oldest first: its control arm where it has no requests
-    /// any more. Each is used once, so that it is evidence once.
-    past: Vec<Counts>,
-    /// The same for the comparison of rates, several at a time.
+    pairs: Pairs,
+    /// Stable's windows of the hour before, for the comparison of rates, several at a time.
     past_rates: Vec<Counts>,
-    end: DateTime<Utc>,
     canary: Counts,
     stable: Counts,
     recent: VecDeque<Recent>,
@@ -136,9 +139,8 @@ impl Fold {
         let history = series.history.as_ref();
         let (dispersion, spread) = learnt(history);
         let fail = widened(ratio.fail, spread);
-        let past: Vec<_> =
-            history.iter().flat_map(|h| &h.windows).map(|window| sum(window)).collect();
-        let known = past.iter().fold(Counts::default(), |sum, window| sum.plus(*window));
+        let pairs = Pairs::new(history, since);
+        let known = pairs.past.iter().fold(Counts::default(), |sum, window| sum.plus(*window));
         let share = BlockShare::restarting(fail.relative());
         let is_patient = bounds.false_rollback() <= defaults::PATIENT_BOUND;
         let (tighter, widest) = ladder(ratio);
@@ -154,9 +156,8 @@ impl Fold {
             horizon: to_seconds(context.plan_time) / 2.0,
             since,
             day: history.map_or_else(Counts::default, |history| history.day),
-            past_rates: past.clone(),
-            past,
-            end: since,
+            past_rates: pairs.past.clone(),
+            pairs,
             canary: Counts::default(),
             stable: Counts::default(),
             recent: VecDeque::new(),
@@ -181,10 +182,7 @@ impl Fold {
     }
 
     fn window(&mut self, window: &Window) {
-        if window.end <= self.end {
-            return;
-        }
-        let begin = std::mem::replace(&mut self.end, window.end);
+        let Some(begin) = self.pairs.begin(window) else { return };
         self.canary_seen = window.canary.map(|_| window.end).or(self.canary_seen);
         self.stable_seen = window.stable.map(|_| window.end).or(self.stable_seen);
         // Known before the window: what it says of itself must not temper it.
@@ -194,7 +192,7 @@ impl Fold {
         }
         let (Some(canary), Some(stable)) = (window.canary, window.stable) else { return };
         let is_switched = canary.total > 0 && stable.total == 0;
-        let stable = self.control(canary, stable);
+        let stable = self.pairs.control(canary, stable);
         if self.recent.len() >= defaults::RECENT_WINDOWS {
             self.recent.pop_front();
         }
@@ -222,20 +220,6 @@ impl Fold {
         {
             self.passed = proven.absolute() <= self.required().margin.absolute();
         }
-    }
-
-    /// Whom the canary is compared with. Stable answers, but has no requests (weight 100, after a
-    /// switch): its own latest past. A stable that does not answer is missing data and has none.
-    fn control(&mut self, canary: Counts, stable: Counts) -> Counts {
-        if canary.total == 0 || stable.total > 0 {
-            return stable;
-        }
-        while let Some(past) = self.past.pop() {
-            if past.total > 0 {
-                return past;
-            }
-        }
-        stable
     }
 
     /// The latest past windows that were not compared yet, several at a time: the past is what
@@ -275,7 +259,7 @@ impl Fold {
     /// Taking the margin from the data costs no error: the evidence for a wider margin is never
     /// smaller, so all of them together are wrong no more often than the one at the true rate.
     fn required(&self) -> &Rung {
-        let left = (self.horizon - to_seconds(self.end - self.since)).max(0.0);
+        let left = (self.horizon - to_seconds(self.pairs.end - self.since)).max(0.0);
         let affordable = self.canary.total as f64 + self.rate() * left;
         let is_affordable =
             |rung: &&Rung| self.needed(rung.margin).is_some_and(|needed| needed <= affordable);
@@ -288,12 +272,17 @@ impl Fold {
     }
 
     fn growth(&self, margin: Margin) -> f64 {
-        let known = self.stable.plus(self.day);
-        // Half an error on top: no error so far is not "never errs".
-        let p = (known.bad.min(known.total) as f64 + 0.5) / (known.total as f64 + 1.0);
+        let p = self.known();
         let (canary, stable) = self.latest();
         let load = stable.total as f64 / canary.total as f64;
         pass_growth(p, p, load, margin.relative(), margin.absolute())
+    }
+
+    /// Stable's rate, as far as it is known.
+    fn known(&self) -> f64 {
+        let known = self.stable.plus(self.day);
+        // Half an error on top: no error so far is not "never errs".
+        (known.bad.min(known.total) as f64 + 0.5) / (known.total as f64 + 1.0)
     }
 
     fn latest(&self) -> (Counts, Counts) {
@@ -304,9 +293,14 @@ impl Fold {
 
     /// Canary requests per second, lately.
     fn rate(&self) -> f64 {
+        self.per_second(self.latest().0)
+    }
+
+    /// As many of the latest requests.
+    fn per_second(&self, latest: Counts) -> f64 {
         let Some(first) = self.recent.front() else { return 0.0 };
-        let seconds = to_seconds(self.end - first.begin);
-        if seconds > 0.0 { self.latest().0.total as f64 / seconds } else { 0.0 }
+        let seconds = to_seconds(self.pairs.end - first.begin);
+        if seconds > 0.0 { latest.total as f64 / seconds } else { 0.0 }
     }
 
     /// Evidence on shares knows no absolute margin; the rates must be apart by it too, over all
@@ -325,10 +319,17 @@ impl Fold {
         let required = proven.unwrap_or_else(|| self.required());
         let whole = self.needed(required.margin);
         let growth = self.growth(required.margin);
-        let needed = whole.filter(|_| !self.passed).map(|whole| {
+        let short = whole.filter(|_| !self.passed).map(|whole| {
             let spent = (self.canary.total as f64 / whole).min(1.0);
             let short = self.limit - required.evidence.log_e() + PASS_COST * (1.0 - spent);
-            self.dispersion.estimate() * short.max(0.0) / growth
+            self.dispersion.estimate() * short.max(0.0)
+        });
+        let (canary, stable) = self.latest();
+        let outlook = short.map(|short| Outlook {
+            short,
+            bad: self.known(),
+            margin: required.margin,
+            requests: self.per_second(canary.plus(stable)),
         });
         Finding {
             canary: self.canary,
@@ -342,7 +343,8 @@ impl Fold {
             proven: self.proven(),
             passed: self.passed,
             dispersion: self.dispersion.is_known().then(|| self.dispersion.estimate()),
-            needed,
+            needed: short.map(|short| short / growth),
+            outlook,
             rate: self.rate(),
             canary_seen: self.canary_seen,
             stable_seen: self.stable_seen,

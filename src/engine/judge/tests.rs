@@ -32,7 +32,7 @@ fn samples(series: Series) -> Samples {
 }
 
 /// Windows of 15 s with the same counts, on four stable pods that are alike.
-fn steady(windows: i64, canary: Counts, stable: Counts) -> CountSeries {
+pub(super) fn steady(windows: i64, canary: Counts, stable: Counts) -> CountSeries {
     let quarter = Counts { total: stable.total / 4, bad: stable.bad / 4 };
     let window = |index| Window {
         end: start() + seconds(15 * index),

@@ -3,7 +3,13 @@
 use chrono::TimeDelta;
 use serde::Serialize;
 
-use super::{Counts, Margin};
+use super::evidence::Interval;
+use super::words::{count, duration, of_requests, percent, points, power, times};
+use super::{Counts, Margin, Outlook};
+use crate::defaults;
+
+/// Other weights of the plan that are named in one line.
+const FORECASTS: usize = 2;
 
 /// One criterion, for status, events and the command line.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -23,6 +29,10 @@ pub struct MetricView {
     pub stable_rate: Option<f64>,
     /// The canary's rate over stable's. `None`: stable has no bad requests.
     pub ratio: Option<f64>,
+    /// Between what the ratio is; see [`Judgement::detailed`](super::Judgement::detailed).
+    pub interval: Option<Interval>,
+    /// How much more of the canary's requests are bad, where stable has no bad ones; as above.
+    pub difference: Option<Interval>,
     /// Evidence of a regression. `None`: not a ratio.
     pub regression: Option<Evidence>,
     /// Evidence of safety, for the margin that must be proven. `None`: not a ratio.
@@ -31,6 +41,10 @@ pub struct MetricView {
     pub guard: Option<Evidence>,
     /// The hard limit: a rate. `None`: there is none.
     pub hard_limit: Option<f64>,
+    /// Both arms' counts in the guard lane. `None`: there is none.
+    pub guarded: Option<Guarded>,
+    /// The canary fails when it is worse than this. `None`: not a ratio.
+    pub fail: Option<Margin>,
     /// What must be proven; after a pass the tightest that is. `None`: not a ratio.
     pub required: Option<Margin>,
     /// The tightest margin that is proven: "proven no worse than". `None`: none.
@@ -39,13 +53,43 @@ pub struct MetricView {
     pub dispersion: Option<f64>,
     /// Canary requests still needed if it is healthy. `None`: none, or it cannot be told.
     pub requests_needed: Option<u64>,
+    /// Canary requests per second, lately. `None`: not a ratio.
+    pub per_second: Option<f64>,
     /// Expected time to a Pass if it is healthy. `None`: passed, or it cannot be told.
     #[serde(with = "crate::seconds_option")]
     pub eta: Option<TimeDelta>,
+    /// What a Pass takes with another share of the traffic. `None`: passed, or it cannot be told.
+    pub outlook: Option<Outlook>,
+    /// The time to a Pass at other weights of the plan; see
+    /// [`Judgement::detailed`](super::Judgement::detailed).
+    pub forecasts: Vec<Forecast>,
+    /// The canary's share of the requests, where it is not the one that was asked for; see
+    /// [`Judgement::detailed`](super::Judgement::detailed).
+    pub share_off: Option<f64>,
     /// The latest value of a threshold. `None`: not a threshold, or no value.
     pub value: Option<f64>,
     /// One line for people.
     pub text: String,
+}
+
+/// Both arms in the guard lane: also what no window has yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Guarded {
+    /// The canary's counts.
+    pub canary: Counts,
+    /// Stable's counts.
+    pub stable: Counts,
+}
+
+/// The time to a Pass at another weight.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forecast {
+    /// The weight, in whole percent.
+    pub weight: u8,
+    /// Expected time if the canary is healthy.
+    #[serde(with = "crate::seconds")]
+    pub eta: TimeDelta,
 }
 
 /// Natural logarithm of evidence, and at how much of it the verdict falls.
@@ -103,15 +147,23 @@ impl MetricView {
             canary_rate: None,
             stable_rate: None,
             ratio: None,
+            interval: None,
+            difference: None,
             regression: None,
             safety: None,
             guard: None,
             hard_limit: None,
+            guarded: None,
+            fail: None,
             required: None,
             proven: None,
             dispersion: None,
             requests_needed: None,
+            per_second: None,
             eta: None,
+            outlook: None,
+            forecasts: Vec::new(),
+            share_off: None,
             value: None,
             text: String::new(),
         }
@@ -126,11 +178,29 @@ impl MetricView {
             )
         };
         let ratio = self.ratio.map_or_else(String::new, |ratio| format!(", ratio {ratio:.1}"));
-        format!("{} vs {}{ratio}", arm("canary", self.canary), arm("stable", self.stable))
+        let (certain, interval) = (certain(), self.ratio.and(self.interval));
+        let interval = match interval.map(|interval| (interval.low, interval.high)) {
+            Some((low, Some(high))) => format!(" ({certain} {} to {})", times(low), times(high)),
+            Some((low, None)) if low > 0.0 => format!(" ({certain} at least {})", times(low)),
+            Some((_, None)) | None => String::new(),
+        };
+        let difference = self.difference.map_or_else(String::new, |Interval { low, high }| {
+            let high = points(high.unwrap_or(1.0));
+            format!(", difference {} to {high} ({certain})", points(low))
+        });
+        let (canary, stable) = (arm("canary", self.canary), arm("stable", self.stable));
+        format!("{canary} vs {stable}{ratio}{interval}{difference}")
+    }
+
+    /// What is held against the canary when the evidence lane says Fail.
+    pub(super) fn charge(&self) -> Option<String> {
+        let (fail, regression) = self.fail.zip(self.regression)?;
+        let (name, comparison) = (&self.name, self.comparison());
+        Some(format!("{name}: {comparison}, more than {fail}; evidence {regression}"))
     }
 
     /// The line for people, from everything else.
-    pub(super) fn describe(&mut self) {
+    pub(super) fn description(&self) -> String {
         let evidence = self.regression.zip(self.safety).map(|(regression, safety)| {
             format!(" Evidence of regression {regression}, of safety {safety}")
         });
@@ -145,28 +215,35 @@ impl MetricView {
         };
         let proven = self.proven.map(|proven| format!(". Proven no worse than {proven}"));
         let dispersion = self.dispersion.map(|dispersion| format!(". Dispersion {dispersion:.1}"));
-        self.text = [
+        let share_off = self
+            .share_off
+            .map(|share| format!(". ShareOff: the canary got {} of the requests", percent(share)));
+        [
             Some(format!("{}: {}.", self.name, self.comparison())),
             evidence,
             Some(standing),
             proven,
             dispersion,
+            share_off,
             Some(".".to_owned()),
         ]
         .into_iter()
         .flatten()
-        .collect();
+        .collect()
     }
 
     fn forecast(&self) -> String {
         match (self.requests_needed, self.eta) {
             (Some(needed), Some(eta)) => format!(
-                ": about {} more canary requests if healthy, {} ({} to {})",
+                ": about {} more canary requests if healthy, {} ({} to {}){}{}",
                 count(needed),
                 duration(eta),
                 // Nine in ten lie in between, by simulation.
                 duration(eta * 6 / 10),
-                duration(eta * 15 / 10)
+                duration(eta * 15 / 10),
+                self.per_second
+                    .map_or_else(String::new, |rate| format!(" at {} req/s", times(rate))),
+                self.elsewhere(),
             ),
             (Some(needed), None) => {
                 format!(": about {} more canary requests if healthy", count(needed))
@@ -174,92 +251,25 @@ impl MetricView {
             (None, _) => String::new(),
         }
     }
-}
 
-/// `7/1,830 (0.38 %)`.
-pub(super) fn of_requests(counts: Counts) -> String {
-    let rate = counts.rate().map_or_else(|| "no requests".to_owned(), percent);
-    format!("{}/{} ({rate})", count(counts.bad), count(counts.total))
-}
-
-/// `0.38 %`: two digits that matter.
-pub(super) fn percent(rate: f64) -> String {
-    let percent = rate * 100.0;
-    match percent {
-        _ if percent == 0.0 => "0 %".to_owned(),
-        _ if percent >= 10.0 => format!("{percent:.0} %"),
-        _ if percent >= 1.0 => format!("{} %", (percent * 10.0).round() / 10.0),
-        _ if percent >= 0.1 => format!("{percent:.2} %"),
-        _ => format!("{percent:.3} %"),
+    /// The next weights of the plan.
+    fn elsewhere(&self) -> String {
+        let some = self.forecasts.iter().take(FORECASTS);
+        let at = |Forecast { weight, eta }: &Forecast| {
+            format!("; at weight {weight} about {}", duration(*eta))
+        };
+        some.map(at).collect()
     }
 }
 
-/// `36,410`: thousands apart.
-fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `e^log`, readable.
-fn power(log: f64) -> String {
-    if log < 100.0_f64.ln() {
-        format!("{:.1}", log.exp())
-    } else if log < 1e9_f64.ln() {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "between 100 and 10^9"
-        )]
-        let whole = log.exp().round() as u64;
-        count(whole)
-    } else {
-        format!("10^{:.0}", (log / std::f64::consts::LN_10).floor())
-    }
-}
-
-/// `50 s`, `12 min`, `3 h`: one unit.
-pub(super) fn duration(time: TimeDelta) -> String {
-    let seconds = time.num_seconds();
-    match seconds {
-        _ if seconds < 120 => format!("{seconds} s"),
-        _ if seconds < 2 * 3600 => format!("{} min", time.num_minutes()),
-        _ if seconds < 48 * 3600 => format!("{} h", time.num_hours()),
-        _ => format!("{} days", time.num_days()),
-    }
+/// `95 % always-valid`.
+fn certain() -> String {
+    format!("{:.0} % always-valid", (1.0 - defaults::INTERVAL_BOUND) * 100.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_readable() {
-        for (number, text) in [(7, "7"), (1830, "1,830"), (36_410, "36,410"), (123_456, "123,456")]
-        {
-            assert_eq!(count(number), text);
-        }
-        for (rate, text) in [
-            (0.0, "0 %"),
-            (0.331, "33 %"),
-            (0.0123, "1.2 %"),
-            (0.05, "5 %"),
-            (0.00383, "0.38 %"),
-            (1e-5, "0.001 %"),
-        ] {
-            assert_eq!(percent(rate), text);
-        }
-        assert_eq!(power(0.3_f64.ln()), "0.3");
-        assert_eq!(power(1333.4_f64.ln()), "1,333");
-        assert_eq!(power(2000.0), "10^868");
-        assert_eq!(power(f64::NEG_INFINITY), "0.0");
-    }
 
     #[test]
     fn a_bar_is_never_out_of_its_frame() {

@@ -11,7 +11,7 @@ use super::{Block, Mixture, log_grid};
 const RATIOS: (f64, f64) = (1.2, 100.0);
 
 /// Fractions [`BlockShare`] bets: small ones win on many errors, large ones on clear cases.
-const FRACTIONS: [f64; 10] = [0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.98];
+pub(super) const FRACTIONS: [f64; 10] = [0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.98];
 
 /// Against "canary <= relative * stable + absolute", for errors that come one by one.
 ///

@@ -13,12 +13,14 @@
 //! | [`Limit`] | rate <= limit | the guard lane |
 //! | [`RateRatio`] | canary <= relative * stable + absolute | reports; assumes single errors |
 //! | [`LikelihoodRatio`] | either side of a margin | rates above 2 %; control from history |
+//! | [`ratio_interval`] | all ratios outside of it | what people are shown |
 
 mod block;
 mod closed;
 mod dispersion;
 mod fail;
 mod growth;
+mod interval;
 mod limit;
 mod pass;
 mod spread;
@@ -30,6 +32,7 @@ pub use closed::{beta_mixture, gamma_mixture};
 pub use dispersion::Dispersion;
 pub use fail::{BlockShare, RateRatio};
 pub use growth::{FAIL_COST, PASS_COST, fail_growth, pass_growth, requests_needed};
+pub use interval::{Interval, difference_interval, ratio_interval};
 pub use limit::{Limit, PoissonLimit};
 pub use pass::NonInferiority;
 pub use spread::Spread;

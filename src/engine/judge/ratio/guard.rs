@@ -18,6 +18,8 @@ pub(in crate::judge) struct Guard {
     pub(in crate::judge) stable: f64,
     /// The canary's counts in the guard lane.
     pub(in crate::judge) counts: Counts,
+    /// Stable's.
+    pub(in crate::judge) stable_counts: Counts,
 }
 
 /// The guard lane, folded as samples come.
@@ -55,6 +57,7 @@ impl GuardLane {
             canary: if self.calm { evidence.log_e() } else { evidence.without_worst() },
             stable: self.stable.evidence.log_e(),
             counts: self.canary.counts,
+            stable_counts: self.stable.counts,
         }
     }
 }
