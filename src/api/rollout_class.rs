@@ -65,7 +65,8 @@ pub struct RolloutClassSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub windows: Option<Vec<Window>>,
-    /// How many trials of the class may run at once. Default: no limit.
+    /// How many trials of the class may run at once: others wait, the oldest goes first. Default: no
+    /// limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_concurrent_trials: Option<u32>,

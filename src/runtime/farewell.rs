@@ -164,6 +164,7 @@ impl Way<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidegate_engine::fleet::Fleet;
     use tidegate_engine::judge::Verdict;
     use tidegate_engine::observed::{Around, Deployed, Pods, TrafficView};
     use tidegate_engine::plan::Weight;
@@ -188,6 +189,9 @@ mod tests {
                 home: None,
                 skip: None,
                 handed: false,
+                class: None,
+                stands: None,
+                alone: false,
                 told: Vec::new(),
                 stage,
             }),
@@ -222,6 +226,7 @@ mod tests {
             revert: None,
             delivered: Vec::new(),
             around: Around::default(),
+            fleet: Fleet::default(),
         }
     }
 

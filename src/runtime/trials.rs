@@ -378,6 +378,9 @@ mod tests {
             home: None,
             skip: None,
             handed: false,
+            class: None,
+            stands: None,
+            alone: false,
             told: Vec::new(),
             stage: Stage::Settling { since: DateTime::UNIX_EPOCH },
         }

@@ -12,6 +12,7 @@ mod around;
 mod causes;
 mod engines;
 mod faults;
+mod fleet;
 mod floor;
 mod gate;
 mod gateway;
@@ -60,6 +61,7 @@ pub(crate) fn main() -> ExitCode {
     all.extend(causes::stories());
     all.extend(watching::stories());
     all.extend(many::stories());
+    all.extend(fleet::stories());
     all.extend(alone().into_iter().map(Story::alone));
     all.extend(with_argocd().into_iter().map(Story::with_argocd));
     runner::run(all)

@@ -236,7 +236,7 @@ async fn is_free(shop: &Shop) -> Result<()> {
 }
 
 /// The real binary as a person runs it: exit code, and what it said.
-async fn tidegate(shop: &Shop, who: &Path, arguments: &[&str]) -> Result<(i32, String)> {
+pub(crate) async fn tidegate(shop: &Shop, who: &Path, arguments: &[&str]) -> Result<(i32, String)> {
     let command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .args(arguments)
         .args(["--namespace", &shop.namespace, "--kubeconfig"])

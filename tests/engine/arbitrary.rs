@@ -5,6 +5,7 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use tidegate_engine::effect::{Notice, RevertOrder, RevertOutcome, Severity};
+use tidegate_engine::fleet::{Fleet, Member, Place};
 use tidegate_engine::judge::{Failure, Lane, Unclear, Verdict};
 use tidegate_engine::observed::{
     Around, Ask, Deployed, EngineWork, Observed, Pinned, Pods, RouteView, TrafficView, Trouble,
@@ -13,8 +14,8 @@ use tidegate_engine::observed::{
 use tidegate_engine::plan::Weight;
 use tidegate_engine::reason::Reason;
 use tidegate_engine::state::{
-    Answer, Cause, Ended, GitRevision, Origin, Outcome, PausedBy, Promotion, Quarantined, Request,
-    Revision, Skip, Stable, Stage, State, Trial, TrialId,
+    Answer, Cause, Ended, Failed, GitRevision, Origin, Outcome, PausedBy, Promotion, Quarantined,
+    Request, Revision, Skip, Stable, Stage, State, Trial, TrialId, Waiting,
 };
 
 /// So many cases. What fails becomes a story, not a file of seeds.
@@ -164,10 +165,12 @@ fn reason() -> impl Strategy<Value = Reason> {
 
 fn trial(at: &Time) -> impl Strategy<Value = Trial> + use<> {
     let times = (at.clone(), of(at.clone()), of(at.clone()), of(at.clone()));
-    let parts =
-        (trial_id(), revision(), origin(), times, of(skip()), any::<bool>(), vec(reason(), 0..3));
-    (parts, stage(at)).prop_map(
-        |((id, canary, origin, (started, ready, shared, home), skip, handed, told), stage)| Trial {
+    let flags = (of(skip()), any::<bool>(), any::<bool>(), of(text()), of(at.clone()));
+    let parts = (trial_id(), revision(), origin(), times, flags, vec(reason(), 0..3));
+    (parts, stage(at)).prop_map(|((id, canary, origin, times, flags, told), stage)| {
+        let (started, ready, shared, home) = times;
+        let (skip, handed, alone, class, stands) = flags;
+        Trial {
             id,
             canary,
             origin,
@@ -177,10 +180,13 @@ fn trial(at: &Time) -> impl Strategy<Value = Trial> + use<> {
             home,
             skip,
             handed,
+            class,
+            stands,
+            alone,
             told,
             stage,
-        },
-    )
+        }
+    })
 }
 
 fn ended(at: Time) -> impl Strategy<Value = Ended> {
@@ -224,13 +230,20 @@ pub(crate) fn state(at: &Time) -> impl Strategy<Value = State> + use<> {
     ];
     let request = (ask(), answer).prop_map(|(ask, answer)| Request { ask, answer });
     let small = (of(git_revision()), of(revision()), of(text()), of(request));
-    (of(stable), of(trial(at)), memory, small, counters).prop_map(
+    let waiting = (at.clone(), reason(), of(text())).prop_map(|(since, reason, class)| Waiting {
+        since,
+        reason,
+        class,
+    });
+    let fleet = (of(waiting), of(failure(at.clone())));
+    (of(stable), of(trial(at)), memory, small, counters, fleet).prop_map(
         |(
             stable,
             trial,
             (last, quarantine, promoted, outbox),
             (overwritten, warned, answered, request),
             (trials, notices),
+            (waiting, failed),
         )| State {
             stable,
             trial,
@@ -240,12 +253,18 @@ pub(crate) fn state(at: &Time) -> impl Strategy<Value = State> + use<> {
             overwritten,
             warned,
             outbox,
+            waiting,
+            failed,
             request,
             answered,
             trials,
             notices,
         },
     )
+}
+
+fn failure(at: Time) -> impl Strategy<Value = Failed> {
+    (at, of(git_revision())).prop_map(|(at, commit)| Failed { at, commit })
 }
 
 fn pods() -> impl Strategy<Value = Pods> {
@@ -328,11 +347,35 @@ fn around() -> impl Strategy<Value = Around> {
     (of(work), vec(text(), 0..2)).prop_map(|(engine, gone)| Around { engine, gone })
 }
 
+/// Any others, and any who suspends.
+fn fleet() -> impl Strategy<Value = Fleet> {
+    let place = prop_oneof![
+        Just(Place::None),
+        Just(Place::OnTrial),
+        any_time().prop_map(|since| Place::Waits { since }),
+    ];
+    let names = || (0_u8..4).prop_map(|n| format!("shop/{n}"));
+    let class = of(Just("standard".to_owned()));
+    let other = (names(), class, place, of(git_revision()), of(failure(any_time().boxed())));
+    let other = other.prop_map(|(rollout, class, place, commit, failed)| Member {
+        rollout,
+        class,
+        place,
+        commit,
+        failed,
+    });
+    let suspended = prop_oneof![3 => Just(Vec::new()), 1 => vec(text(), 1..3)];
+    (suspended, vec(other, 0..5)).prop_map(|(suspended, others)| Fleet { suspended, others })
+}
+
 /// Any look at the world, consistent or not.
 pub(crate) fn observed() -> impl Strategy<Value = Observed> {
     let answers = (of(ask()), of(outcome()), vec(any::<u64>(), 0..3));
-    (of(workload()), pods(), pods(), traffic(), verdict(), answers, around()).prop_map(
-        |(workload, stable, canary, traffic, verdict, (ask, revert, delivered), around)| Observed {
+    let arms = (pods(), pods());
+    let parts = (of(workload()), arms, traffic(), verdict(), answers, around(), fleet());
+    parts.prop_map(|(workload, (stable, canary), traffic, verdict, answers, around, fleet)| {
+        let (ask, revert, delivered) = answers;
+        Observed {
             is_blind: canary.desired % 2 == 1,
             workload,
             stable,
@@ -343,6 +386,7 @@ pub(crate) fn observed() -> impl Strategy<Value = Observed> {
             revert,
             delivered,
             around,
-        },
-    )
+            fleet,
+        }
+    })
 }

@@ -2,12 +2,13 @@
 
 use chrono::TimeDelta;
 use tidegate_engine::effect::RevertOutcome;
+use tidegate_engine::fleet::{Member, Place};
 use tidegate_engine::judge::{Failure, Lane, Unclear, Verdict};
 use tidegate_engine::observed::{Ask, EngineWork, Pinned, Trouble, TroubleKind, What};
 use tidegate_engine::plan::{
     GitWrite, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Step, Traffic,
 };
-use tidegate_engine::state::{GitRevision, Revision};
+use tidegate_engine::state::{Failed, GitRevision, Revision};
 use tidegate_engine::windows::{Window, Windows};
 
 use crate::world::{World, analysis, steps};
@@ -28,6 +29,11 @@ pub(crate) fn obey(world: &mut World, line: &str) -> bool {
                 if rest == "nothing" { Vec::new() } else { vec![rest.to_owned()] };
         }
         "busy" => busy(world, rest),
+        "suspend" => {
+            let by = if rest == "off" { Vec::new() } else { vec![rest.to_owned()] };
+            world.cluster.fleet.suspended = by;
+        }
+        "other" => other(world, rest),
         "deliberate" => world.cluster.deliberate = rest == "on",
         "write" => {
             let (template, who) = rest.split_once(" by ").unwrap();
@@ -79,6 +85,25 @@ fn busy(world: &mut World, text: &str) {
         since: Some(world.cluster.now),
         remedy: "argocd app terminate-op web".to_owned(),
     });
+}
+
+/// `shop/api on-trial c1`, `shop/api waits`, `shop/api failed c1`, `shop/api gone`: another Rollout
+/// of the same class.
+fn other(world: &mut World, text: &str) {
+    let mut words = text.split(' ');
+    let (rollout, what) = (words.next().unwrap(), words.next().unwrap());
+    let (commit, at) = (words.next().map(GitRevision::new), world.cluster.now);
+    let others = &mut world.cluster.fleet.others;
+    others.retain(|other| other.rollout != rollout);
+    let (place, commit, failed) = match what {
+        "on-trial" => (Place::OnTrial, commit, None),
+        "waits" => (Place::Waits { since: at }, None, None),
+        "failed" => (Place::None, None, Some(Failed { at, commit })),
+        "gone" => return,
+        _ => panic!("other {text}"),
+    };
+    let class = Some("standard".to_owned());
+    others.push(Member { rollout: rollout.to_owned(), class, place, commit, failed });
 }
 
 /// `08:05 to 10:00`, every day.
@@ -183,6 +208,11 @@ fn plan(world: &mut World, text: &str) -> bool {
     let plan = &mut world.plan;
     if let Some(times) = text.strip_prefix("window ") {
         plan.windows = window(times);
+        return true;
+    }
+    if let Some(most) = text.strip_prefix("max-trials ") {
+        plan.class = Some("standard".to_owned());
+        plan.max_trials = Some(most.parse().unwrap());
         return true;
     }
     match text {

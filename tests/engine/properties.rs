@@ -5,12 +5,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use tidegate_engine::decide;
 use tidegate_engine::effect::{Effect, RevertOutcome};
+use tidegate_engine::fleet::{Fleet, Member, Place};
 use tidegate_engine::judge::{Unclear, Verdict};
 use tidegate_engine::observed::{Ask, Trouble, TroubleKind, What};
 use tidegate_engine::plan::{
     Mode, OnFailure, OnInconclusive, OnLowTraffic, Plan, Step, Traffic, Weight,
 };
-use tidegate_engine::state::{Phase, Revision, State};
+use tidegate_engine::sim::Cluster;
+use tidegate_engine::state::{Failed, Phase, Revision, State};
 
 use crate::arbitrary::{self, cases};
 use crate::command::fail;
@@ -40,6 +42,8 @@ enum Event {
     Gate(bool),
     Known(bool),
     Deliberate(bool),
+    Suspend(bool),
+    Others(u8),
     Crash(usize),
 }
 
@@ -67,14 +71,17 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(E::Gate),
         1 => any::<bool>().prop_map(E::Known),
         1 => any::<bool>().prop_map(E::Deliberate),
+        2 => any::<bool>().prop_map(E::Suspend),
+        2 => (0_u8..6).prop_map(E::Others),
         3 => (0_usize..4).prop_map(E::Crash),
     ]
 }
 
 fn random_plan() -> impl Strategy<Value = Plan> {
     let steps = proptest::collection::vec((0_u8..8, 0_i64..60), 1..5);
-    let choices = (0_u8..3, any::<[bool; 6]>(), steps);
-    choices.prop_map(|(traffic, [revert, pause, unproven, git_too, measured, observe], steps)| {
+    let choices = (0_u8..3, any::<[bool; 7]>(), steps);
+    choices.prop_map(|(traffic, choices, steps)| {
+        let [revert, pause, unproven, git_too, measured, observe, limited] = choices;
         let traffic = [Traffic::Routes, Traffic::Pods, Traffic::Switch][usize::from(traffic)];
         Plan {
             mode: if observe && traffic == Traffic::Routes { Mode::Observe } else { Mode::Enforce },
@@ -89,6 +96,8 @@ fn random_plan() -> impl Strategy<Value = Plan> {
                 OnLowTraffic::Pause
             },
             git: git_too.then(git),
+            class: Some("standard".to_owned()),
+            max_trials: limited.then_some(1),
             ..plan()
         }
     })
@@ -173,6 +182,11 @@ fn happen(world: &mut World, event: &Event, count: usize) {
         Event::Gate(on) => cluster.gated = *on,
         Event::Known(known) => cluster.known = *known,
         Event::Deliberate(deliberate) => cluster.deliberate = *deliberate,
+        Event::Suspend(on) => {
+            let by = on.then(|| "Namespace shop".to_owned());
+            cluster.fleet.suspended = by.into_iter().collect();
+        }
+        Event::Others(kind) => cluster.fleet.others = others(*kind, cluster),
         Event::Crash(effects) => {
             let decision = world.look();
             world.state = decision.next;
@@ -180,6 +194,26 @@ fn happen(world: &mut World, event: &Event, count: usize) {
                 world.carry_out(effect);
             }
         }
+    }
+}
+
+/// Nobody, one on trial, two that failed lately, or one that failed with what is applied here.
+fn others(kind: u8, cluster: &Cluster) -> Vec<Member> {
+    let commit = cluster.applied.clone();
+    let failed = |commit| Some(Failed { at: cluster.now, commit });
+    let other = |name: &str, place, commit, failed| {
+        let class = Some("standard".to_owned());
+        Member { rollout: name.to_owned(), class, place, commit, failed }
+    };
+    match kind {
+        0 | 1 => Vec::new(),
+        2 => vec![other("shop/api", Place::OnTrial, commit, None)],
+        3 => vec![other("shop/api", Place::Waits { since: cluster.now }, None, None)],
+        4 => vec![
+            other("shop/api", Place::None, None, failed(None)),
+            other("shop/cart", Place::None, None, failed(None)),
+        ],
+        _ => vec![other("shop/api", Place::None, None, failed(commit))],
     }
 }
 
@@ -206,6 +240,7 @@ pub(crate) fn heal_all(world: &mut World) {
     cluster.controller = true;
     cluster.gated = true;
     cluster.forge = Ok(());
+    cluster.fleet = Fleet::default();
     if cluster.desired == 0 {
         cluster.scale(4);
     }

@@ -1,6 +1,7 @@
 //! What Tidegate sees of the local cluster. No policy in here: facts at one look.
 
 use tidegate_engine::Questions;
+use tidegate_engine::fleet::Fleet;
 use tidegate_engine::judge::Verdict;
 use tidegate_engine::observed::{
     Around, Deployed, Observed, Pinned, Pods, RouteView, TrafficView, Trouble, TroubleKind,
@@ -42,6 +43,7 @@ impl Local {
             revert,
             delivered: self.delivered.clone(),
             around: Around::default(),
+            fleet: Fleet::default(),
         })
     }
 

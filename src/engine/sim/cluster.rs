@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::branch::{Branch, Commit};
 use crate::effect::{Effect, RevertOutcome};
+use crate::fleet::Fleet;
 use crate::judge::Verdict;
 use crate::observed::{
     Around, Ask, Deployed, Observed, Pinned, Pods, RouteView, TrafficView, Trouble, Workload,
@@ -99,6 +100,8 @@ pub struct Cluster {
     pub restart: bool,
     /// What decides nothing.
     pub around: Around,
+    /// Who suspends the Rollout, and the others.
+    pub fleet: Fleet,
 }
 
 impl Cluster {
@@ -138,6 +141,7 @@ impl Cluster {
             delivered: Vec::new(),
             restart: false,
             around: Around::default(),
+            fleet: Fleet::default(),
         }
     }
 
@@ -348,6 +352,7 @@ impl Cluster {
                 .map(|(_, outcome)| outcome.clone()),
             delivered: self.delivered.clone(),
             around: self.around.clone(),
+            fleet: self.fleet.clone(),
         }
     }
 

@@ -217,6 +217,9 @@ fn on_trial(stage: Stage) -> State {
         home: None,
         skip: None,
         handed: false,
+        class: None,
+        stands: None,
+        alone: false,
         told: Vec::new(),
         stage,
     };

@@ -10,6 +10,7 @@
 //! | `TidegateGateBypassed` | critical | a template rolled out unjudged | 15 min later |
 //! | `TidegateEngineBlocked` | warning | the condition `EngineBlocked` | its end |
 //! | `TidegateStableConfigGone` | warning | the condition `StableConfigGone` | its end |
+//! | `TidegateFleetHold` | critical | the third release that fails in 5 min | 15 min after the last |
 //! | `TidegatePromoted` | info | the end of a trial | 5 min later |
 //!
 //! An alert that ends within the `group_wait` of an Alertmanager is dropped there: hence the 15
@@ -21,6 +22,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use tidegate_api::ConditionType;
 use tidegate_engine::effect::RevertOutcome;
+use tidegate_engine::fleet::Hold;
 use tidegate_engine::reason::Reason;
 use tidegate_engine::state::{Cause, Ended, Origin, Outcome, PausedBy, Stage, State, Trial};
 
@@ -119,6 +121,24 @@ pub fn alerts(
         found.until("TidegateGateBypassed", "critical", since, ABORT, words);
     }
     found.alerts
+}
+
+/// The one alert of all Rollouts: releases of so many failed at once that none is reverted.
+pub fn hold_alert(cluster: &str, hold: &Hold) -> Alert {
+    let mut labels = BTreeMap::new();
+    let fixed =
+        [("alertname", "TidegateFleetHold"), ("severity", "critical"), ("cluster", cluster)];
+    for (key, value) in fixed.into_iter().filter(|(_, value)| !value.is_empty()) {
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    let (count, until) = (hold.rollouts.len(), hold.until.format("%H:%M UTC"));
+    let summary = format!(
+        "releases of {count} Rollouts failed at once: traffic is on stable, and no release that \
+         fails before {until} is reverted"
+    );
+    let words = [("summary", summary), ("rollouts", hold.rollouts.join(", "))];
+    let annotations = words.into_iter().map(|(key, text)| (key.to_owned(), text)).collect();
+    Alert { labels, annotations, from: hold.since, to: Some(hold.until) }
 }
 
 struct Found<'a> {
@@ -333,6 +353,9 @@ mod tests {
             home: None,
             skip: None,
             handed: false,
+            class: None,
+            stands: None,
+            alone: false,
             told: Vec::new(),
             stage,
         };
