@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
-use tidegate::act::{self, ActError};
+use tidegate::act::ActError;
 use tidegate::kubernetes::{Kind, json, sets};
 use tidegate_engine::effect::Effect;
 use tidegate_engine::plan::Weight;
@@ -141,7 +141,7 @@ pub(crate) async fn an_aborted_trial_leaves_no_trace(world: &World) -> Result<()
     let deployment = stage.deploy("v3").await?;
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     ensure!(container.get("env").is_none(), "nobody's variable stays: {container}");
-    act::disclaim(&stage.cluster, &stage.target).await?;
+    stage.disclaim().await?;
     let deployment = stage.get(Kind::Deployment, "web").await?;
     ensure!(json::label(&deployment, "tidegate.dev/rollout").is_none());
     ensure!(!deployment["metadata"]["managedFields"].to_string().contains("tidegate"));
@@ -157,7 +157,7 @@ pub(crate) async fn an_older_equal_set_is_gone_before_the_trial(world: &World) -
     stage.pods_of(&canary, 3).await?;
     stage.deploy("v1").await?;
     stage.pods_of(&stable, 3).await?;
-    act::claim(&stage.cluster, &stage.target, None).await?;
+    stage.claim().await?;
     ensure!(stage.deploy_gated("v2").await? == canary);
     let namespace = Some(stage.target.namespace.as_str());
     let old = async || -> Result<bool> {

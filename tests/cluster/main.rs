@@ -11,6 +11,7 @@ mod argocd;
 mod around;
 mod causes;
 mod engines;
+mod events;
 mod faults;
 mod fleet;
 mod floor;
@@ -61,6 +62,7 @@ pub(crate) fn main() -> ExitCode {
     all.extend(causes::stories());
     all.extend(watching::stories());
     all.extend(many::stories());
+    all.extend(events::stories());
     all.extend(fleet::stories());
     all.extend(alone().into_iter().map(Story::alone));
     all.extend(with_argocd().into_iter().map(Story::with_argocd));

@@ -9,6 +9,7 @@ use std::{
     pin::Pin,
     process::ExitCode,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -150,7 +151,10 @@ fn is_chosen(arguments: &Arguments, name: &str, left_out: bool) -> bool {
 }
 
 fn inside(sandbox: &Sandbox, stories: Vec<Story>) -> Result<ExitCode> {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // A story mostly waits: for pods, scrapes, evidence.
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(processors * 2);
     let titles: Vec<_> = stories.iter().map(Title::from).collect();
     let chosen = chosen(&arguments, &titles);
     let components = components::ensure(programs(&chosen))?;

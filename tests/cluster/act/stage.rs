@@ -56,7 +56,7 @@ impl Stage {
     /// The same, claimed: from here on a gate may close.
     pub(super) async fn set_up(&self, version: &str) -> Result<Revision> {
         let revision = self.bring(version).await?;
-        act::claim(&self.cluster, &self.target, None).await?;
+        self.claim().await?;
         Ok(revision)
     }
 
@@ -162,17 +162,19 @@ impl Stage {
         sets::revision(&deployment).context("the Deployment has a template")
     }
 
-    /// Asks again where somebody was faster, as the controller does: Kubernetes' own controllers
-    /// write to the same objects.
     pub(super) async fn act(&self, effect: &Effect) -> Result<(), ActError> {
-        let mut tries = 1;
-        loop {
-            let done = act::act(&self.cluster, &self.target, effect, Some(&self.trial)).await;
-            match done {
-                Err(error) if error.is_conflict() && tries < TRIES => tries += 1,
-                done => return done,
-            }
-        }
+        let trial = Some(&self.trial);
+        patiently(async || act::act(&self.cluster, &self.target, effect, trial).await).await
+    }
+
+    /// The Deployment, its Services and routes are ours.
+    pub(super) async fn claim(&self) -> Result<(), ActError> {
+        patiently(async || act::claim(&self.cluster, &self.target, None).await).await
+    }
+
+    /// Nothing is ours any more.
+    pub(super) async fn disclaim(&self) -> Result<(), ActError> {
+        patiently(async || act::disclaim(&self.cluster, &self.target).await).await
     }
 
     pub(super) async fn all(&self, effects: &[Effect]) -> Result<()> {
@@ -379,6 +381,18 @@ fn route(name: &str, rules: &Value) -> Value {
         "metadata": {"name": name},
         "spec": {"parentRefs": [{"name": "gateway"}], "rules": rules},
     })
+}
+
+/// Asks again where somebody was faster, as the controller does: Kubernetes' own controllers write
+/// to the same objects.
+async fn patiently(mut act: impl AsyncFnMut() -> Result<(), ActError>) -> Result<(), ActError> {
+    let mut tries = 1;
+    loop {
+        match act().await {
+            Err(error) if error.is_conflict() && tries < TRIES => tries += 1,
+            done => return done,
+        }
+    }
 }
 
 /// Asks until there is an answer.

@@ -76,7 +76,7 @@ impl Follower {
     }
 
     /// Asks it to look at the repository now.
-    pub(super) async fn look(&self) -> Result<()> {
+    pub(crate) async fn look(&self) -> Result<()> {
         match self {
             Self::Flux(flux) => flux.reconcile().await,
             Self::ArgoCd(application) => application.refresh().await,
