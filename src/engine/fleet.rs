@@ -4,8 +4,10 @@
 use chrono::{DateTime, Utc};
 
 use crate::defaults;
+use crate::observed::{Deployed, Observed};
+use crate::plan::Plan;
 use crate::reason::Reason;
-use crate::state::{Failed, GitRevision, Origin, Stage, State};
+use crate::state::{Failed, GitRevision, Origin, Stage, State, Trial};
 
 /// Names in one message.
 const NAMED: usize = 5;
@@ -64,10 +66,7 @@ impl Member {
     pub fn of(rollout: &str, state: &State) -> Option<Self> {
         let trial = state.trial.as_ref();
         let going = trial.filter(|trial| goes_on(&trial.stage));
-        let commit = going.and_then(|trial| match &trial.origin {
-            Origin::Git { bad, .. } => Some(bad.clone()),
-            Origin::OutOfBand { .. } | Origin::Unknown => None,
-        });
+        let commit = going.and_then(commit_of).cloned();
         let (place, class) = match (trial, &state.waiting) {
             (Some(trial), _) if has_place(&trial.stage) => (Place::OnTrial, trial.class.clone()),
             (None, Some(waiting)) if waiting.reason == Reason::TooManyTrials => {
@@ -80,11 +79,45 @@ impl Member {
         matters.then(|| Self { rollout: rollout.to_owned(), class, place, commit, failed })
     }
 
+    /// Whether a decision can depend on it: with many Rollouts, most others do not matter to one.
+    pub fn matters_to(&self, plan: &Plan, state: &State, seen: &Observed) -> bool {
+        let trial = state.trial.as_ref();
+        let commits = [trial.and_then(commit_of), deployed(seen)];
+        let is_ours = |commit: &Option<GitRevision>| {
+            commit.is_some() && commits.iter().flatten().any(|ours| commit.as_ref() == Some(ours))
+        };
+        let failed = self.failed.as_ref().is_some_and(|failed| {
+            let goes_home = trial.is_some_and(|trial| !goes_on(&trial.stage));
+            goes_home || is_ours(&failed.commit)
+        });
+        let is_before = trial.is_none()
+            && plan.max_trials.is_some()
+            && self.place != Place::None
+            && self.class == plan.class;
+        failed || is_before || is_ours(&self.commit)
+    }
+
     /// It does not get on, and nobody waits for it.
     pub fn stands_back(&mut self) {
         if let Place::Waits { .. } = self.place {
             self.place = Place::None;
         }
+    }
+}
+
+/// The commit that brought a trial, if one did.
+const fn commit_of(trial: &Trial) -> Option<&GitRevision> {
+    match &trial.origin {
+        Origin::Git { bad, .. } => Some(bad),
+        Origin::OutOfBand { .. } | Origin::Unknown => None,
+    }
+}
+
+/// The commit that is deployed, if one is.
+fn deployed(seen: &Observed) -> Option<&GitRevision> {
+    match &seen.workload.as_ref()?.deployed {
+        Deployed::Git { revision, .. } => Some(revision),
+        Deployed::OutOfBand { .. } | Deployed::Unknown => None,
     }
 }
 

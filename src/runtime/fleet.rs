@@ -57,13 +57,13 @@ impl Fleet {
     pub(super) fn decide(
         &self,
         key: &Key,
-        decide: impl FnOnce(Vec<Member>) -> Decision,
+        decide: impl FnOnce(&mut dyn Iterator<Item = &Member>) -> Decision,
     ) -> Decision {
         let mut members = self.lock();
-        let others = members.iter().filter(|(of, _)| *of != key).map(|(_, other)| other.clone());
-        let decision = decide(others.collect());
+        let others = members.iter().filter(|(of, _)| *of != key);
+        let decision = decide(&mut others.map(|(_, other)| other));
         let after = Member::of(&key.to_string(), &decision.next);
-        let concerned = put(&mut members, key, after);
+        let concerned = put(&mut members, key, after.as_ref());
         drop(members);
         self.wake(concerned);
         decision
@@ -71,7 +71,7 @@ impl Fleet {
 
     /// What was decided is not written: the state is this.
     pub(super) fn put(&self, key: &Key, state: &State) {
-        let concerned = put(&mut self.lock(), key, Member::of(&key.to_string(), state));
+        let concerned = put(&mut self.lock(), key, Member::of(&key.to_string(), state).as_ref());
         self.wake(concerned);
     }
 
@@ -82,7 +82,7 @@ impl Fleet {
             member.stands_back();
             member
         });
-        let concerned = put(&mut members, key, member);
+        let concerned = put(&mut members, key, member.as_ref());
         drop(members);
         self.wake(concerned);
     }
@@ -123,25 +123,31 @@ fn member(rollout: &Value) -> Option<(Key, Member)> {
 
 /// Answers whom the change concerns: who waits longest in a class whose places changed, and those
 /// that have the commit that failed now.
-fn put(members: &mut Members, key: &Key, after: Option<Member>) -> Vec<Key> {
-    let before = match after.clone() {
-        Some(after) => members.insert(key.clone(), after),
+fn put(members: &mut Members, key: &Key, after: Option<&Member>) -> Vec<Key> {
+    let before = match after {
+        Some(after) => members.insert(key.clone(), after.clone()),
         None => members.remove(key),
     };
+    let before = before.as_ref();
     if before == after {
         return Vec::new();
     }
-    let class = |of: &Option<Member>| of.as_ref().and_then(|member| member.class.clone());
-    let mut concerned: Vec<Key> = [class(&before), class(&after)]
+    let class = |of: Option<&Member>| of.and_then(|member| member.class.clone());
+    let mut concerned: Vec<Key> = [class(before), class(after)]
         .iter()
         .flatten()
         .filter_map(|class| oldest(members, key, class))
         .collect();
-    let failed = after.and_then(|after| after.failed).and_then(|failed| failed.commit);
-    let siblings = members
-        .iter()
-        .filter(|(of, member)| *of != key && failed.is_some() && member.commit == failed);
-    concerned.extend(siblings.map(|(of, _)| of.clone()));
+    let commit = |of: &Member| of.failed.as_ref().and_then(|failed| failed.commit.clone());
+    let (was, failed) = (before.and_then(commit), after.and_then(commit));
+    let others = || members.iter().filter(|(of, _)| *of != key);
+    // Where another failed with it before, they are held already.
+    let is_news =
+        failed.is_some() && was != failed && others().all(|(_, other)| commit(other) != failed);
+    if is_news {
+        let siblings = others().filter(|(_, other)| other.commit == failed);
+        concerned.extend(siblings.map(|(of, _)| of.clone()));
+    }
     concerned.sort_unstable();
     concerned.dedup();
     concerned
@@ -198,6 +204,25 @@ mod tests {
         fleet.stand_back(&key("shop", "second"));
         fleet.put(&key("shop", "third"), &waits(2));
         assert!(woken(&mut touched).is_empty(), "nothing changed");
+    }
+
+    #[test]
+    fn the_first_that_fails_with_a_commit_wakes_those_on_trial_with_it() {
+        let (fleet, mut touched) = fleet();
+        let commit = GitRevision::new("c1");
+        let on_trial: State = serde_json::from_value(json!({"trial": {
+            "id": "t1", "canary": "a1", "origin": {"Git": {"good": "c0", "bad": "c1"}},
+            "started": "2026-01-01T00:00:00Z", "told": [],
+            "stage": {"Settling": {"since": "2026-01-01T00:00:00Z"}}}}))
+        .unwrap();
+        fleet.put(&key("shop", "web"), &on_trial);
+        assert!(woken(&mut touched).is_empty());
+        let failed = Some(Failed { at: DateTime::UNIX_EPOCH, commit: Some(commit) });
+        let failed = State { failed, ..State::default() };
+        fleet.put(&key("shop", "api"), &failed);
+        assert_eq!(woken(&mut touched), ["shop/web"]);
+        fleet.put(&key("shop", "cart"), &failed);
+        assert!(woken(&mut touched).is_empty(), "it is held already");
     }
 
     #[test]

@@ -100,9 +100,11 @@ impl Turns {
         let asked = questions(&followed.resolved.plan, &state, now);
         let look = self.observe(key, &live, &followed, &state, &asked, now);
         let (mut seen, measured) = Box::pin(look).await?;
+        let plan = &followed.resolved.plan;
         let decision = self.fleet.decide(key, |others| {
-            seen.fleet.others = others;
-            decide(&followed.resolved.plan, &state, &seen, now)
+            seen.fleet.others =
+                others.filter(|other| other.matters_to(plan, &state, &seen)).cloned().collect();
+            decide(plan, &state, &seen, now)
         });
         let live = self.record(key, &live, &followed, &seen, &decision, &measured, now).await;
         let live = live.inspect_err(|_| self.fleet.put(key, &state))?;

@@ -3,13 +3,22 @@
 //! What cannot be asked is taken as a suspension that says so: nothing goes on without knowing, and
 //! nothing that leads home asks.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 use serde_json::Value;
 use tidegate_api::SUSPEND_ANNOTATION;
 use tidegate_engine::state::{Stage, State};
+use tokio::time::Instant;
 
 use super::Key;
 use super::turns::Turns;
 use crate::kubernetes::{ClusterError, Kind, json as read};
+
+/// How long it is remembered that a Namespace is not suspended: a brake is seen by the look after the
+/// next one at the latest.
+const FRESH: Duration = Duration::from_secs(5);
 
 impl Turns {
     /// Who suspends this Rollout. Traffic on its way home does not wait for the answer.
@@ -27,7 +36,36 @@ impl Turns {
     }
 
     async fn suspended_in(&self, namespace: &str, more: &str) -> Option<String> {
-        by_namespace(namespace, &self.cluster.get(Kind::Namespace, "", namespace).await, more)
+        if self.unsuspended.has(namespace, Instant::now()) {
+            return None;
+        }
+        let found = self.cluster.get(Kind::Namespace, "", namespace).await;
+        let suspended = by_namespace(namespace, &found, more);
+        if suspended.is_none() {
+            self.unsuspended.put(namespace, Instant::now());
+        }
+        suspended
+    }
+}
+
+/// Namespaces that were not suspended a moment ago: not each turn asks again. That one is suspended
+/// is never remembered, so that the end of it is seen at once.
+#[derive(Debug, Default)]
+pub(super) struct Unsuspended(Mutex<BTreeMap<String, Instant>>);
+
+impl Unsuspended {
+    fn has(&self, namespace: &str, now: Instant) -> bool {
+        self.lock().get(namespace).is_some_and(|at| now.duration_since(*at) < FRESH)
+    }
+
+    fn put(&self, namespace: &str, now: Instant) {
+        let mut all = self.lock();
+        all.retain(|_, at| now.duration_since(*at) < FRESH);
+        all.insert(namespace.to_owned(), now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,5 +120,15 @@ mod tests {
         assert_eq!(by_spec(&json!({"spec": {"suspend": true}})).as_deref(), Some("its spec"));
         assert_eq!(by_spec(&json!({"spec": {"suspend": false}})), None);
         assert_eq!(by_spec(&json!({"spec": {}})), None);
+    }
+
+    #[test]
+    fn that_a_namespace_is_not_suspended_is_remembered_for_some_seconds() {
+        let (all, now) = (Unsuspended::default(), Instant::now());
+        assert!(!all.has("shop", now));
+        all.put("shop", now);
+        assert!(all.has("shop", now + FRESH / 2));
+        assert!(!all.has("bank", now));
+        assert!(!all.has("shop", now + FRESH));
     }
 }

@@ -30,6 +30,7 @@ use super::reconcile::{Followed, has_finalizer, is_urgent};
 use super::references::References;
 use super::revert::Reverts;
 use super::secrets::Secrets;
+use super::suspended::Unsuspended;
 use super::trials::{Recorded, Trials};
 use super::trouble::{Refusal, Trouble};
 use super::{Key, request, status};
@@ -84,6 +85,7 @@ pub struct Turns {
     pub(super) gate: watch::Receiver<Option<GateKind>>,
     pub(super) touch: UnboundedSender<Key>,
     pub(super) fleet: Fleet,
+    pub(super) unsuspended: Unsuspended,
     /// The controller's own namespace.
     pub(super) home: String,
     cluster_name: String,
@@ -139,6 +141,7 @@ impl Turns {
             measurer: Measurer::new(),
             gate: parts.gate,
             fleet: Fleet::new(parts.namespaces, parts.touch.clone()),
+            unsuspended: Unsuspended::default(),
             home: parts.home,
             touch: parts.touch,
             cluster_name: parts.cluster_name,
@@ -289,7 +292,9 @@ impl Turns {
             labels: followed.resolved.alert_labels.clone(),
         };
         self.alertmanagers.tell(key, subject, next, Standing::of(&live["status"]), now);
-        self.alertmanagers.tell_hold(&self.cluster_name, self.fleet.hold(now).as_ref());
+        if next.failed.is_some() || before.failed.is_some() {
+            self.alertmanagers.tell_hold(&self.cluster_name, self.fleet.hold(now).as_ref());
+        }
         if let Some(ended) = next.last.as_ref().filter(|_| next.trial.is_none()) {
             self.reverts.forget(&ended.trial);
         }

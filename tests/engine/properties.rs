@@ -302,6 +302,9 @@ proptest! {
             let decision = decide(plan, &state, &seen, now);
             never_open_to_the_unjudged(&decision.next, &seen, &decision.effects);
             prop_assert_eq!(&decision, &decide(plan, &state, &seen, now));
+            let mut less = seen.clone();
+            less.fleet.others.retain(|other| other.matters_to(plan, &state, &seen));
+            prop_assert_eq!(&decision, &decide(plan, &state, &less, now));
             missing_data_never_raises(plan, &state, &decision.next, &seen.verdict);
         }
     }

@@ -29,6 +29,8 @@ async fn a_namespace_suspends_its_own_and_the_controller_s_all() {
         let world = World::new();
         world.rest().await;
         suspend(&world, name, "true");
+        // That it was not is remembered for some seconds; another process knows nothing of it.
+        let world = World::of(world.api, Leading::always());
         world.release("web:2");
         let rollout = world.rest().await;
         assert_eq!(rollout["status"]["state"]["trial"], Value::Null);
@@ -47,6 +49,7 @@ async fn what_cannot_be_asked_is_no_reason_to_go_on() {
     let world = World::new();
     world.rest().await;
     world.release("web:2");
+    let world = World::of(world.api, Leading::always());
     world.api.fail("GET /api/v1/namespaces/tidegate-system", 403);
     world.turn().await;
     let rollout = world.rollout();
