@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use tidegate_testbed::world::{World, apply, eventually};
+use tidegate_testbed::world::{Daemon, World, apply, eventually};
 
 use crate::{
     hands::canary_serves,
@@ -15,6 +15,8 @@ use crate::{
 
 /// Rollouts that are released at once, one trial at a time.
 const BOTH: [&str; 2] = ["api", "web"];
+/// As many as are too many when they fail at once.
+const THREE: [&str; 3] = ["api", "cart", "web"];
 
 pub(crate) fn stories() -> Vec<Story> {
     vec![
@@ -23,6 +25,10 @@ pub(crate) fn stories() -> Vec<Story> {
             what_is_suspended_stands_still_and_still_goes_home,
         ),
         Story::matrix("trials_of_a_class_go_one_after_another", one_after_another),
+        Story::matrix(
+            "three_that_fail_at_once_are_one_alert",
+            three_that_fail_at_once_are_one_alert,
+        ),
     ]
 }
 
@@ -86,28 +92,7 @@ async fn canary_fails(shop: &Shop) -> Result<()> {
 /// Two Rollouts of a class that allows one trial at a time are released in the same second: both are
 /// promoted, and never are both on trial.
 async fn one_after_another(world: &'static World) -> Result<()> {
-    shop::installed(world).await?;
-    let namespace = world.namespace("queue").await?;
-    let class = format!(
-        "
-apiVersion: tidegate.dev/v1alpha1
-kind: RolloutClass
-metadata: {{name: {namespace}}}
-spec: {{maxConcurrentTrials: 1}}
-"
-    );
-    apply(&world.kube(), &class, None).await?;
-    for name in BOTH {
-        apply(&world.kube(), &worker(name, &namespace), Some(&namespace)).await?;
-    }
-    let kubeconfig = shop::kubeconfig(world, &namespace, None).await?;
-    let _controller = shop::controller(world, &namespace, &kubeconfig, None)?;
-    eventually("both are gated", SOON, async || {
-        let found = list(world, &namespace, "deployments").await?;
-        let label = |found: &Value| found["metadata"]["labels"]["tidegate.dev/rollout"].is_string();
-        Ok((found.len() == BOTH.len() && found.iter().all(label)).then_some(()))
-    })
-    .await?;
+    let (namespace, _controller) = workers(world, "queue", &BOTH, 1).await?;
     let image = "web=registry.example.com/shop/app:v2";
     let set = ["--namespace", &namespace, "set", "image", "deployment", "--all", image];
     kubectl(world, &set).await?;
@@ -136,6 +121,67 @@ spec: {{maxConcurrentTrials: 1}}
     let waits = |found: &Value| found["status"]["state"].get("waiting").is_some();
     ensure!(!left.iter().any(waits), "one still waits: {left:#?}");
     Ok(())
+}
+
+/// Three releases crash in the same second: people get one alert for all of them, beside what each
+/// has to say.
+async fn three_that_fail_at_once_are_one_alert(world: &'static World) -> Result<()> {
+    let (namespace, _controller) = workers(world, "many-fail", &THREE, 3).await?;
+    let crash = "CRASH_ON_START=true";
+    let set = ["--namespace", &namespace, "set", "env", "deployment", "--all", crash];
+    kubectl(world, &set).await?;
+    eventually("all have failed", SOON, async || {
+        let found = list(world, &namespace, "rollouts.tidegate.dev").await?;
+        let failed = |found: &&Value| found["status"]["state"]["failed"]["at"].is_string();
+        let count = found.iter().filter(failed).count();
+        ensure!(count == THREE.len(), "{count} have failed: {found:#?}");
+        Ok(Some(()))
+    })
+    .await?;
+    let names: Vec<_> = THREE.iter().map(|name| format!("{namespace}/{name}")).collect();
+    let fleet = eventually("people are told of all of them", SOON, async || {
+        let told = world.receiver().notifications();
+        let alerts = told.into_iter().flat_map(|notification| notification.payload.alerts);
+        let mut fleet = alerts.filter(|alert| {
+            let rollouts = alert.annotations.get("rollouts");
+            rollouts.is_some_and(|rollouts| names.iter().all(|name| rollouts.contains(name)))
+        });
+        Ok(fleet.next())
+    })
+    .await?;
+    println!("{namespace}: {:?} {:?}", fleet.labels, fleet.annotations);
+    let labels = ["alertname", "severity"].map(|label| fleet.labels.get(label));
+    let labels = labels.map(|label| label.map(String::as_str));
+    ensure!(labels == [Some("TidegateFleetHold"), Some("critical")], "{:?}", fleet.labels);
+    ensure!(!fleet.labels.contains_key("rollout"), "one for each: {:?}", fleet.labels);
+    Ok(())
+}
+
+/// Workers with a Rollout each, seen and gated; of their class so many may be on trial at once.
+async fn workers(world: &World, name: &str, names: &[&str], most: u32) -> Result<(String, Daemon)> {
+    shop::installed(world).await?;
+    let namespace = world.namespace(name).await?;
+    let class = format!(
+        "
+apiVersion: tidegate.dev/v1alpha1
+kind: RolloutClass
+metadata: {{name: {namespace}}}
+spec: {{maxConcurrentTrials: {most}}}
+"
+    );
+    apply(&world.kube(), &class, None).await?;
+    for name in names {
+        apply(&world.kube(), &worker(name, &namespace), Some(&namespace)).await?;
+    }
+    let kubeconfig = shop::kubeconfig(world, &namespace, None).await?;
+    let controller = shop::controller(world, &namespace, &kubeconfig, None)?;
+    eventually("all are gated", SOON, async || {
+        let found = list(world, &namespace, "deployments").await?;
+        let label = |found: &Value| found["metadata"]["labels"]["tidegate.dev/rollout"].is_string();
+        Ok((found.len() == names.len() && found.iter().all(label)).then_some(()))
+    })
+    .await?;
+    Ok((namespace, controller))
 }
 
 /// Nothing is measured, so that a trial takes seconds.
