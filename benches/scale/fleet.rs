@@ -1,4 +1,4 @@
-//! Many Deployments of one namespace, each with a Service and, later, a Rollout.
+//! Many Deployments, each with a Service and, later, a Rollout; ten to a namespace.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use tidegate_testbed::world::{Daemon, World, apply};
 
 use crate::shop;
 
+/// How many share a namespace.
+const NEIGHBOURS: usize = 10;
 /// Pods of each Deployment.
 const PODS: usize = 2;
 /// Requests of ours on their way at once.
@@ -24,6 +26,20 @@ const LOOK: Duration = Duration::from_secs(1);
 const WITHIN: Duration = Duration::from_mins(15);
 /// What the metric source is read by: a look at each Rollout on trial is a quarter of it.
 const SCRAPE: &str = "8s";
+
+/// What pins a Service to one set.
+const PIN: &str = "pod-template-hash";
+
+/// Below 1 is well.
+const HARM: &str = "
+apiVersion: tidegate.dev/v1alpha1
+kind: AnalysisTemplate
+metadata: {name: harm}
+spec:
+  metrics:
+    - name: harm
+      threshold: {query: vector(0), op: '<', limit: '1', failures: 1, of: 1}
+";
 
 /// What each of the fleet consists of.
 #[derive(Clone, Copy, Debug)]
@@ -44,63 +60,66 @@ impl Kind {
     }
 }
 
-/// Services of one namespace.
+/// Services of some namespaces.
 pub(crate) struct Fleet {
     world: &'static World,
-    namespace: String,
+    name: &'static str,
+    namespaces: Vec<String>,
     size: usize,
     /// The steps that each Rollout takes, and what judges them.
     spec: Value,
 }
 
 impl Fleet {
-    /// A namespace for so many.
-    pub(crate) async fn new(world: &'static World, name: &str, size: usize) -> Result<Self> {
-        let namespace = world.namespace(name).await?;
+    /// Namespaces for so many.
+    pub(crate) async fn new(
+        world: &'static World,
+        name: &'static str,
+        size: usize,
+    ) -> Result<Self> {
+        let mut namespaces = Vec::new();
+        for _ in 0..size.div_ceil(NEIGHBOURS) {
+            namespaces.push(world.namespace(name).await?);
+        }
         let steps = json!([{"weight": 50, "bake": "5s"}, {"weight": 100, "bake": "5s"}]);
         let spec = json!({"strategy": {"canary": {"steps": steps}}});
-        Ok(Self { world, namespace, size, spec })
+        Ok(Self { world, name, namespaces, size, spec })
     }
 
     /// From now on Rollouts stay on trial, and are judged by a number that this source gives.
     pub(crate) async fn judge(&mut self, source: &str) -> Result<()> {
-        let name = &self.namespace;
-        let text = format!(
+        let name = self.name;
+        let numbers = format!(
             "
 apiVersion: tidegate.dev/v1alpha1
 kind: MetricSource
 metadata: {{name: {name}}}
-spec: {{url: '{source}', allowedNamespaces: [{name}], scrapeInterval: {SCRAPE}, delay: 0s}}
----
-apiVersion: tidegate.dev/v1alpha1
-kind: AnalysisTemplate
-metadata: {{name: harm}}
-spec:
-  metrics:
-    - name: harm
-      threshold: {{query: vector(0), op: '<', limit: '1', failures: 1, of: 1}}
+spec: {{url: '{source}', allowedNamespaces: ['*'], scrapeInterval: {SCRAPE}, delay: 0s}}
 "
         );
-        apply(&self.world.kube(), &text, Some(&self.namespace)).await?;
+        apply(&self.world.kube(), &numbers, None).await?;
+        for namespace in &self.namespaces {
+            apply(&self.world.kube(), HARM, Some(namespace)).await?;
+        }
         self.spec = json!({
             "strategy": {"canary": {"steps": [{"weight": 50, "bake": "1h"}]}},
-            "analysis": {"templates": [{"name": "harm"}], "source": self.namespace},
+            "analysis": {"templates": [{"name": "harm"}], "source": name},
             "onFailure": "Hold",
         });
         Ok(())
     }
 
-    /// The controller for this namespace alone.
+    /// The controller, for all namespaces.
     pub(crate) async fn controller(&self, proxy: Option<&str>) -> Result<Daemon> {
-        let kubeconfig = shop::kubeconfig(self.world, &self.namespace, proxy).await?;
-        shop::controller(self.world, &self.namespace, &kubeconfig, None)
+        let kubeconfig = shop::kubeconfig(self.world, self.name, proxy).await?;
+        shop::controller(self.world, self.name, None, &kubeconfig, None)
     }
 
     /// One object of this kind for each.
     pub(crate) async fn create(&self, kind: Kind) -> Result<()> {
-        let api = self.api(kind);
         let create = async |number: usize| -> Result<()> {
             let object: DynamicObject = serde_json::from_value(self.object(kind, number))?;
+            let api = self.api(kind, number);
             api.create(&PostParams::default(), &object).await.context("create an object")?;
             Ok(())
         };
@@ -109,12 +128,12 @@ spec:
 
     /// Another image for each, as an engine would bring it.
     pub(crate) async fn release(&self, version: &str) -> Result<()> {
-        let api = self.api(Kind::Deployment);
         let container = json!({"name": "web", "image": image(version)});
         let template = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
         let patch = Patch::Strategic(template);
         let release = async |number: usize| -> Result<()> {
             let params = PatchParams::default();
+            let api = self.api(Kind::Deployment, number);
             api.patch(&name(number), &params, &patch).await.context("release a version")?;
             Ok(())
         };
@@ -151,46 +170,54 @@ spec:
         .await
     }
 
-    /// How many canaries have pods.
-    pub(crate) async fn canaries(&self) -> Result<usize> {
-        let kind = GroupVersionKind::gvk("apps", "v1", "ReplicaSet");
-        let sets = self.api_of(&ApiResource::from_gvk(&kind));
-        let found = sets.list(&ListParams::default()).await?;
-        let is_canary = |set: &&DynamicObject| {
-            let owners = set.metadata.owner_references.iter().flatten();
-            owners.into_iter().all(|owner| owner.kind != "Deployment")
-        };
-        let with_pods = |set: &DynamicObject| set.data["spec"]["replicas"] != 0;
-        Ok(found.items.iter().filter(is_canary).filter(|set| with_pods(set)).count())
+    /// Every canary has its share: no Service leads to stable alone.
+    pub(crate) async fn wait_shared(&self) -> Result<()> {
+        let is = |object: &Value| object["spec"]["selector"][PIN].is_null();
+        self.wait("all have their share", Kind::Service, is).await
     }
 
-    /// No canary has pods any more.
-    pub(crate) async fn wait_no_canaries(&self) -> Result<()> {
-        let start = Instant::now();
+    /// How many Services lead to stable alone.
+    async fn home(&self) -> Result<usize> {
+        let found = self.list(Kind::Service).await?;
+        let pin = |service: &&DynamicObject| !service.data["spec"]["selector"][PIN].is_null();
+        // The canary's own Service is pinned as long as there is one, and labelled as the user's.
+        let is_users = |service: &&DynamicObject| {
+            !service.metadata.name.iter().any(|name| name.ends_with("-canary"))
+        };
+        Ok(found.iter().filter(is_users).filter(pin).count())
+    }
+
+    /// Every Service leads to stable alone; answers when the first did.
+    pub(crate) async fn wait_home(&self) -> Result<Instant> {
+        let (start, mut first) = (Instant::now(), None);
         loop {
-            let left = self.canaries().await?;
-            eprintln!("  {left} canaries after {:.1} s", start.elapsed().as_secs_f64());
-            if left == 0 {
-                return Ok(());
+            let home = self.home().await?;
+            if home > 0 {
+                first.get_or_insert_with(Instant::now);
+                eprintln!("  {home} home after {:.1} s", start.elapsed().as_secs_f64());
             }
-            ensure!(start.elapsed() < WITHIN, "{left} canaries have pods");
+            match first {
+                Some(first) if home == self.size => return Ok(first),
+                _ => ensure!(start.elapsed() < WITHIN, "{home} of {} are home", self.size),
+            }
+            tokio::time::sleep(LOOK / 4).await;
         }
     }
 
     /// Makes room for the next fleet.
     pub(crate) async fn delete(&self) -> Result<()> {
         for kind in [Kind::Rollout, Kind::Deployment, Kind::Service] {
-            let (delete, list) = (DeleteParams::background(), ListParams::default());
-            self.api(kind).delete_collection(&delete, &list).await.context("delete a fleet")?;
+            for number in (0..self.size).step_by(NEIGHBOURS) {
+                let (delete, all) = (DeleteParams::background(), ListParams::default());
+                let api = self.api(kind, number);
+                api.delete_collection(&delete, &all).await.context("delete a fleet")?;
+            }
         }
-        self.wait_gone().await
-    }
-
-    async fn wait_gone(&self) -> Result<()> {
         let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
-        let start = Instant::now();
+        let pods: Api<DynamicObject> = Api::all_with(self.world.kube(), &pods);
+        let (start, ours) = (Instant::now(), self.ours());
         loop {
-            let left = self.api_of(&pods).list_metadata(&ListParams::default()).await?.items.len();
+            let left = pods.list_metadata(&ours).await?.items.len();
             if left == 0 {
                 return Ok(());
             }
@@ -208,10 +235,10 @@ spec:
     }
 
     async fn wait(&self, what: &str, kind: Kind, is: impl Fn(&Value) -> bool) -> Result<()> {
-        let (start, mut told, api) = (Instant::now(), Instant::now(), self.api(kind));
+        let (start, mut told) = (Instant::now(), Instant::now());
         loop {
-            let found = api.list(&ListParams::default()).await?;
-            let values = found.items.iter().map(serde_json::to_value);
+            let found = self.list(kind).await?;
+            let values = found.iter().map(serde_json::to_value);
             let values = values.collect::<Result<Vec<_>, _>>()?;
             let count = values.iter().filter(|value| is(value)).count();
             if count == self.size {
@@ -228,28 +255,35 @@ spec:
         }
     }
 
-    fn api(&self, kind: Kind) -> Api<DynamicObject> {
-        self.api_of(&kind.resource())
+    fn api(&self, kind: Kind, number: usize) -> Api<DynamicObject> {
+        let namespace = self.namespaces.get(number / NEIGHBOURS).map_or("", String::as_str);
+        Api::namespaced_with(self.world.kube(), namespace, &kind.resource())
     }
 
-    fn api_of(&self, resource: &ApiResource) -> Api<DynamicObject> {
-        Api::namespaced_with(self.world.kube(), &self.namespace, resource)
+    async fn list(&self, kind: Kind) -> Result<Vec<DynamicObject>> {
+        let api: Api<DynamicObject> = Api::all_with(self.world.kube(), &kind.resource());
+        Ok(api.list(&self.ours()).await?.items)
+    }
+
+    fn ours(&self) -> ListParams {
+        ListParams::default().labels(&format!("fleet={}", self.name))
     }
 
     fn object(&self, kind: Kind, number: usize) -> Value {
         let name = name(number);
-        let labels = json!({"app": name});
+        let selector = json!({"app": name});
+        let labels = json!({"app": name, "fleet": self.name});
         let spec = match kind {
             Kind::Deployment => json!({
                 "replicas": PODS,
-                "selector": {"matchLabels": labels},
+                "selector": {"matchLabels": selector},
                 "template": {"metadata": {"labels": labels}, "spec": {
                     "nodeSelector": {"type": "kwok"},
                     "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
                     "containers": [{"name": "web", "image": image("v1")}],
                 }},
             }),
-            Kind::Service => json!({"selector": labels, "ports": [{"name": "http", "port": 80}]}),
+            Kind::Service => json!({"selector": selector, "ports": [{"name": "http", "port": 80}]}),
             Kind::Rollout => {
                 let mut spec = self.spec.clone();
                 spec["workloadRef"] = json!({"name": name});
@@ -259,7 +293,7 @@ spec:
         let resource = kind.resource();
         json!({
             "apiVersion": resource.api_version, "kind": resource.kind,
-            "metadata": {"name": name}, "spec": spec,
+            "metadata": {"name": name, "labels": labels}, "spec": spec,
         })
     }
 }

@@ -9,7 +9,8 @@
 //! 4. many on trial, all of which fail in the same moment.
 //!
 //! `--rollouts N`, `--idle N` and `--failing N` set how many there are (500, 2000, 1000); 0 leaves a
-//! part out. Progress goes to standard error; the last line of `--json` is the result.
+//! part out. `--trace` shows what the controller asks the API server for. Progress goes to standard
+//! error; the last line of `--json` is the result.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -26,12 +27,14 @@ mod kwok;
 mod shop;
 
 use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
     env,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tidegate_testbed::{
     components::{self, Tier},
@@ -56,6 +59,7 @@ const REST: Duration = Duration::from_secs(30);
 /// What was asked for on the command line.
 struct Wanted {
     json: bool,
+    trace: bool,
     rollouts: usize,
     idle: usize,
     failing: usize,
@@ -68,8 +72,10 @@ impl Wanted {
             let given = arguments.iter().skip_while(|argument| *argument != flag).nth(1);
             given.map_or(Ok(usual), |given| given.parse().with_context(|| format!("{flag} N")))
         };
+        let is_asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
         Ok(Self {
-            json: arguments.iter().any(|argument| argument == "--json"),
+            json: is_asked("--json"),
+            trace: is_asked("--trace"),
             rollouts: number("--rollouts", 500)?,
             idle: number("--idle", 2000)?,
             failing: number("--failing", 1000)?,
@@ -112,7 +118,7 @@ async fn measure(world: &'static World, wanted: &Wanted) -> Result<bool> {
     let mut result = json!({"bench": "scale"});
     let mut is_met = true;
     if wanted.rollouts > 0 {
-        let wave = Box::pin(wave(world, wanted.rollouts)).await?;
+        let wave = Box::pin(wave(world, wanted.rollouts, wanted.trace)).await?;
         is_met &= wave.is_met();
         result["wave"] = wave.json();
         tell(wanted, &wave.to_string());
@@ -126,10 +132,8 @@ async fn measure(world: &'static World, wanted: &Wanted) -> Result<bool> {
     if wanted.failing > 0 {
         let failing = Box::pin(failing(world, wanted.failing)).await?;
         is_met &= failing.seconds <= MOST_SECONDS;
-        result["failing"] = json!({"rollouts": failing.rollouts, "seconds": failing.seconds});
-        let (count, seconds) = (failing.rollouts, failing.seconds);
-        let line = format!("{count} failing at once: all home after {seconds:.1} s (at most 10)");
-        tell(wanted, &line);
+        result["failing"] = failing.json();
+        tell(wanted, &failing.to_string());
     }
     if wanted.json {
         result["met"] = json!(is_met);
@@ -185,7 +189,7 @@ impl std::fmt::Display for Wave {
     }
 }
 
-async fn wave(world: &'static World, rollouts: usize) -> Result<Wave> {
+async fn wave(world: &'static World, rollouts: usize, trace: bool) -> Result<Wave> {
     let fleet = Fleet::new(world, "wave", rollouts).await?;
     fleet.create(Kind::Deployment).await?;
     fleet.create(Kind::Service).await?;
@@ -196,12 +200,15 @@ async fn wave(world: &'static World, rollouts: usize) -> Result<Wave> {
     let plain = cost::requests(world).await? - before;
 
     fleet.create(Kind::Rollout).await?;
-    let controller = fleet.controller(None).await?;
+    let api = if trace { Some(shop::proxy(world).await?) } else { None };
+    let controller = fleet.controller(api.as_ref().map(FaultProxy::url).as_deref()).await?;
     fleet.wait_phase("Idle").await?;
+    api.iter().for_each(FaultProxy::start_over);
     let (before, start) = (cost::requests(world).await?, Cost::of(&controller)?);
     fleet.release("v3").await?;
     fleet.wait_promoted().await?;
     let (requests, end) = (cost::requests(world).await? - before, Cost::of(&controller)?);
+    api.iter().for_each(|api| tell_requests(api, rollouts));
     drop(controller);
     fleet.delete().await?;
     let each = |all: f64| all / rollouts as f64;
@@ -212,6 +219,20 @@ async fn wave(world: &'static World, rollouts: usize) -> Result<Wave> {
         cpu_ms: each(end.cpu_ms - start.cpu_ms),
         memory_mb: end.most_memory_mb,
     })
+}
+
+/// What the controller asked for, the most first.
+fn tell_requests(api: &FaultProxy, rollouts: usize) {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for target in api.log().iter().filter_map(|exchange| exchange.target.as_ref()) {
+        let part = target.subresource.as_ref().map(|part| format!("/{part}")).unwrap_or_default();
+        *kinds.entry(format!("{} {}{part}", target.verb, target.resource)).or_default() += 1;
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_by_key(|(_, count)| Reverse(*count));
+    for (kind, count) in kinds {
+        eprintln!("  {:.1} {kind}", count as f64 / rollouts as f64);
+    }
 }
 
 /// Many at rest.
@@ -278,8 +299,25 @@ async fn idle(world: &'static World, rollouts: usize) -> Result<Idle> {
 /// Many that fail in the same moment.
 struct Failing {
     rollouts: usize,
-    /// From that moment until the last canary is told to have no pods.
+    /// From that moment until the first Service leads to stable alone: a number is asked for each
+    /// 8 s, as often as its source is told to be scraped.
+    seen: f64,
+    /// From there to the last.
     seconds: f64,
+}
+
+impl Failing {
+    fn json(&self) -> Value {
+        json!({"rollouts": self.rollouts, "seen_s": self.seen, "home_s": self.seconds})
+    }
+}
+
+impl std::fmt::Display for Failing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{} failing at once", self.rollouts)?;
+        writeln!(f, "  first home, s   {:.1}", self.seen)?;
+        write!(f, "  last home, s    {:.1}   (after the first, at most 10)", self.seconds)
+    }
 }
 
 async fn failing(world: &'static World, rollouts: usize) -> Result<Failing> {
@@ -295,11 +333,12 @@ async fn failing(world: &'static World, rollouts: usize) -> Result<Failing> {
     fleet.wait_phase("Idle").await?;
     fleet.release("v2").await?;
     fleet.wait_phase("Baking").await?;
-    ensure!(fleet.canaries().await? == rollouts, "each has a canary");
+    fleet.wait_shared().await?;
     let start = Instant::now();
     numbers.add(Rule::new(Action::rewrite(|_, body| {
         String::from_utf8_lossy(&body).replace("\"0\"]", "\"1\"]").into_bytes().into()
     })));
-    fleet.wait_no_canaries().await?;
-    Ok(Failing { rollouts, seconds: start.elapsed().as_secs_f64() })
+    let first = fleet.wait_home().await?;
+    let seen = (first - start).as_secs_f64();
+    Ok(Failing { rollouts, seen, seconds: first.elapsed().as_secs_f64() })
 }

@@ -42,7 +42,7 @@ async fn many_rollouts_at_rest_write_nothing(world: &'static World) -> Result<()
     let upstream = Upstream::kubernetes(&admin.server, admin.ca_pem.as_bytes());
     let api = FaultProxy::start(upstream).await?;
     let kubeconfig = shop::kubeconfig(world, &namespace, Some(&api.url())).await?;
-    let controller = shop::controller(world, &namespace, &kubeconfig, None)?;
+    let controller = shop::controller(world, &namespace, Some(&namespace), &kubeconfig, None)?;
     eventually("all are at rest", SOON * 2, async || {
         let found = list(world, &namespace, "rollouts.tidegate.dev").await?;
         let idle = found.iter().filter(|found| found["status"]["phase"] == "Idle").count();

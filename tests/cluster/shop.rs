@@ -145,7 +145,8 @@ impl Shop {
     pub(crate) fn start_controller(&mut self) -> Result<()> {
         ensure!(self.controller.is_none(), "the controller runs already");
         let alertmanager = self.setting.alertmanager.as_deref();
-        let started = controller(self.world, &self.namespace, &self.kubeconfig, alertmanager);
+        let (name, kubeconfig) = (&self.namespace, &self.kubeconfig);
+        let started = controller(self.world, name, Some(name), kubeconfig, alertmanager);
         self.controller = Some(started?);
         Ok(())
     }
@@ -282,10 +283,11 @@ pub(crate) fn host(namespace: &str) -> String {
     format!("{namespace}.example.com")
 }
 
-/// Runs the controller for one namespace; alerts go where they are told to.
+/// Runs the controller, for one namespace or for all; alerts go where they are told to.
 pub(crate) fn controller(
     world: &World,
-    namespace: &str,
+    name: &str,
+    namespace: Option<&str>,
     kubeconfig: &Path,
     alertmanager: Option<&str>,
 ) -> Result<Daemon> {
@@ -293,15 +295,16 @@ pub(crate) fn controller(
     let listen = SocketAddr::from(([127, 0, 0, 1], LISTEN.fetch_add(1, Ordering::Relaxed)));
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command
-        .args(["run", "--leader-elect", "false", "--namespace", namespace])
+        .args(["run", "--leader-elect", "false"])
+        .args(namespace.into_iter().flat_map(|namespace| ["--namespace", namespace]))
         .arg("--kubeconfig")
         .arg(kubeconfig)
         .args(["--alertmanager", alertmanager.unwrap_or(&straight)])
         .args(["--listen", &listen.to_string()])
         .arg("--data")
-        .arg(world.folder().join(format!("{namespace}-git")))
+        .arg(world.folder().join(format!("{name}-git")))
         .env("RUST_LOG", "info,tidegate=debug");
-    Daemon::start(&format!("tidegate-{namespace}"), world.logs(), command)
+    Daemon::start(&format!("tidegate-{name}"), world.logs(), command)
 }
 
 /// The controller's identity, by way of a proxy where one is given.
