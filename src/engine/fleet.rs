@@ -10,7 +10,7 @@ use crate::reason::Reason;
 use crate::state::{Failed, GitRevision, Origin, Stage, State, Trial};
 
 /// Names in one message.
-const NAMED: usize = 5;
+pub(crate) const NAMED: usize = 5;
 
 /// What is known beside a Rollout's own objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(member.place, Place::Waits { since: at(1) });
         // Who waits for something else keeps nobody back.
         assert_eq!(Member::of("a/web", &waiting(Reason::OutsideWindow)), None);
-        let failed = Some(Failed { at: at(3), commit: None });
+        let failed = Some(Failed { at: at(3), commit: None, siblings: Vec::new() });
         let member = Member::of("a/web", &State { failed, ..State::default() }).unwrap();
         assert_eq!(member.place, Place::None);
     }

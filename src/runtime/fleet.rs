@@ -217,7 +217,8 @@ mod tests {
         .unwrap();
         fleet.put(&key("shop", "web"), &on_trial);
         assert!(woken(&mut touched).is_empty());
-        let failed = Some(Failed { at: DateTime::UNIX_EPOCH, commit: Some(commit) });
+        let failed =
+            Some(Failed { at: DateTime::UNIX_EPOCH, commit: Some(commit), siblings: Vec::new() });
         let failed = State { failed, ..State::default() };
         fleet.put(&key("shop", "api"), &failed);
         assert_eq!(woken(&mut touched), ["shop/web"]);
@@ -229,7 +230,8 @@ mod tests {
     fn three_that_fail_hold_all_and_are_known_after_a_restart() {
         let (fleet, _touched) = fleet();
         let now = DateTime::UNIX_EPOCH;
-        let failed = |at| Some(Failed { at, commit: Some(GitRevision::new("c1")) });
+        let failed =
+            |at| Some(Failed { at, commit: Some(GitRevision::new("c1")), siblings: Vec::new() });
         for name in ["a", "b"] {
             let state = State { failed: failed(now), ..State::default() };
             fleet.put(&key("shop", name), &state);

@@ -174,7 +174,7 @@ spec: {{maxConcurrentTrials: {most}}}
         apply(&world.kube(), &worker(name, &namespace), Some(&namespace)).await?;
     }
     let kubeconfig = shop::kubeconfig(world, &namespace, None).await?;
-    let controller = shop::controller(world, &namespace, &kubeconfig, None)?;
+    let controller = shop::controller(world, &namespace, Some(&namespace), &kubeconfig, None)?;
     eventually("all are gated", SOON, async || {
         let found = list(world, &namespace, "deployments").await?;
         let label = |found: &Value| found["metadata"]["labels"]["tidegate.dev/rollout"].is_string();

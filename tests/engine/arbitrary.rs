@@ -264,7 +264,11 @@ pub(crate) fn state(at: &Time) -> impl Strategy<Value = State> + use<> {
 }
 
 fn failure(at: Time) -> impl Strategy<Value = Failed> {
-    (at, of(git_revision())).prop_map(|(at, commit)| Failed { at, commit })
+    (at, of(git_revision()), vec(text(), 0..2)).prop_map(|(at, commit, siblings)| Failed {
+        at,
+        commit,
+        siblings,
+    })
 }
 
 fn pods() -> impl Strategy<Value = Pods> {

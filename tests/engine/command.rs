@@ -98,7 +98,7 @@ fn other(world: &mut World, text: &str) {
     let (place, commit, failed) = match what {
         "on-trial" => (Place::OnTrial, commit, None),
         "waits" => (Place::Waits { since: at }, None, None),
-        "failed" => (Place::None, None, Some(Failed { at, commit })),
+        "failed" => (Place::None, None, Some(Failed { at, commit, siblings: Vec::new() })),
         "gone" => return,
         _ => panic!("other {text}"),
     };

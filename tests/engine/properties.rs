@@ -200,7 +200,7 @@ fn happen(world: &mut World, event: &Event, count: usize) {
 /// Nobody, one on trial, two that failed lately, or one that failed with what is applied here.
 fn others(kind: u8, cluster: &Cluster) -> Vec<Member> {
     let commit = cluster.applied.clone();
-    let failed = |commit| Some(Failed { at: cluster.now, commit });
+    let failed = |commit| Some(Failed { at: cluster.now, commit, siblings: Vec::new() });
     let other = |name: &str, place, commit, failed| {
         let class = Some("standard".to_owned());
         Member { rollout: name.to_owned(), class, place, commit, failed }

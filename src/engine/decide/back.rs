@@ -6,7 +6,7 @@ use super::revert::{NOT_ALONE, Next, being_reverted, disposition, reverting, tol
 use super::turn::{About, Turn};
 use crate::defaults;
 use crate::effect::{RevertOutcome, Severity};
-use crate::fleet::named;
+use crate::fleet::{NAMED, named};
 use crate::observed::{Deployed, Observed, What, Workload};
 use crate::reason::Reason;
 use crate::state::{Cause, Failed, GitRevision, Origin, Outcome, Quarantined, Stage, Trial};
@@ -16,15 +16,12 @@ pub(super) fn abort(turn: &mut Turn<'_>, mut trial: Trial, cause: Cause) -> Tria
     if cause.is_blame() {
         quarantine(turn, &trial);
     }
-    if cause.is_fail() {
-        turn.next.failed = Some(Failed { at: turn.now, commit: commit(&trial) });
-    }
+    let siblings = if cause.is_fail() { failed(turn, &trial) } else { String::new() };
     if cause.is_failure() {
-        let siblings = if cause.is_fail() { siblings(turn, &trial) } else { String::new() };
         let message = format!("traffic goes back to stable: {}{siblings}", cause.message());
         turn.notify(Severity::Warning, cause.reason(), message);
     }
-    turn.say(cause.reason(), cause.message());
+    turn.say(cause.reason(), format!("{}{siblings}", cause.message()));
     if cause == Cause::Bypassed {
         bypassed(turn, &trial);
     }
@@ -58,14 +55,19 @@ fn commit(trial: &Trial) -> Option<GitRevision> {
     }
 }
 
-/// Who else is on trial with the same commit, for people.
-fn siblings(turn: &Turn<'_>, trial: &Trial) -> String {
-    let Some(commit) = commit(trial) else { return String::new() };
-    let siblings = turn.seen.fleet.siblings(&commit);
-    if siblings.is_empty() {
-        return String::new();
-    }
-    format!("; held, for they are on trial with the same commit: {}", named(&siblings))
+/// The others are to know of it, and people of the others: who is on trial with the same commit.
+fn failed(turn: &mut Turn<'_>, trial: &Trial) -> String {
+    let commit = commit(trial);
+    let siblings = commit.as_ref().map(|commit| turn.seen.fleet.siblings(commit));
+    let siblings = siblings.unwrap_or_default();
+    let told = if siblings.is_empty() {
+        String::new()
+    } else {
+        format!("; held, for they are on trial with the same commit: {}", named(&siblings))
+    };
+    let siblings = siblings.into_iter().take(NAMED).map(str::to_owned).collect();
+    turn.next.failed = Some(Failed { at: turn.now, commit, siblings });
+    told
 }
 
 fn quarantine(turn: &mut Turn<'_>, trial: &Trial) {

@@ -225,6 +225,9 @@ pub struct Failed {
     pub at: DateTime<Utc>,
     /// The commit that brought it, if one did.
     pub commit: Option<GitRevision>,
+    /// Who else was on trial with that commit then, the first few.
+    #[serde(default)]
+    pub siblings: Vec<String>,
 }
 
 /// A revision that failed.
