@@ -208,7 +208,9 @@ async fn wave(world: &'static World, rollouts: usize, trace: bool) -> Result<Wav
     fleet.release("v3").await?;
     fleet.wait_promoted().await?;
     let (requests, end) = (cost::requests(world).await? - before, Cost::of(&controller)?);
-    api.iter().for_each(|api| tell_requests(api, rollouts));
+    if let Some(api) = &api {
+        tell_requests(api, rollouts);
+    }
     drop(controller);
     fleet.delete().await?;
     let each = |all: f64| all / rollouts as f64;

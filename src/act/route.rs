@@ -30,13 +30,23 @@ fn pair(target: &Target) -> Option<Pair<'_>> {
 ///
 /// A gateway learns of backends and of routes by different ways, and a request that is sent to a
 /// backend it does not know yet is lost. So the canary is first named at weight 0; once the gateway
-/// has taken that, asked again, it gets its share.
+/// has taken that, asked again, it gets its share. A Service that is not there is never named: no
+/// gateway takes such a route. Where it is gone its name goes, too.
 pub(super) async fn split(
     cluster: &Cluster,
     target: &Target,
     weight: Weight,
 ) -> Result<(), ActError> {
     let Some(pair) = pair(target) else { return Ok(()) };
+    let canary = Live::find(cluster, target, Kind::Service, pair.canary).await?;
+    match canary {
+        Some(_) => {}
+        None if weight == Weight::ZERO => return home(cluster, target).await,
+        None => {
+            let object = Box::new(target.object(Kind::Service, pair.canary));
+            return Err(ActError::Missing { object });
+        }
+    }
     on_each(target.routes.iter().map(String::as_str), |name| async move {
         let live = Live::need(cluster, target, Kind::HttpRoute, name).await?;
         let decide =

@@ -210,6 +210,12 @@ impl Survey {
         }
     }
 
+    /// A Service that a trial began with is not there any more. Without it the target would be
+    /// another one: pods that nothing leads to, and no route.
+    pub fn misses_a_service_of(&self, before: &Target) -> bool {
+        before.services.iter().any(|name| self.service(name).is_none())
+    }
+
     fn service(&self, name: &str) -> Option<&Value> {
         self.services.iter().find(|service| json::name(service) == Some(name))
     }

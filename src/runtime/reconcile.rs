@@ -24,7 +24,7 @@ use super::status::{self, INVALID_SPEC, Told, UNREADABLE_STATE};
 use super::trouble::PATIENCE;
 use super::turns::{Measured, Turns};
 use crate::kubernetes::{Target, json as read};
-use crate::observe::{self, Problem, TargetFault};
+use crate::observe::{self, Problem, Survey, TargetFault};
 use crate::resolve::{self, Resolved};
 
 /// While traffic goes home, and after a step, the world is looked at again this soon.
@@ -130,6 +130,9 @@ impl Turns {
         let referred = self.references.of(&key.namespace).await.map_err(Part::Resolve.cluster())?;
         let survey = observe::survey(&self.cluster, &rollout).await;
         let survey = survey.map_err(Part::Resolve.cluster())?;
+        if let Some(followed) = self.with_what_is_gone(key, &rollout, state, &survey) {
+            return Ok(Ok(followed));
+        }
         let references = referred.references(survey.routes_found(&rollout));
         let resolved = match resolve::resolve(&rollout, &references) {
             Ok(resolved) => resolved,
@@ -164,6 +167,21 @@ impl Turns {
         };
         self.remember(key, &followed);
         Ok(Ok(followed))
+    }
+
+    /// Services that are found by their selector and deleted in mid-trial are missed, not forgotten:
+    /// an engine brings them again, and what is decided until then is decided of the same target.
+    fn with_what_is_gone(
+        &self,
+        key: &Key,
+        rollout: &Rollout,
+        state: &State,
+        survey: &Survey,
+    ) -> Option<Followed> {
+        let is_found = rollout.spec.services.is_none() && state.trial.is_some();
+        let (resolved, target) = self.remembered(key).filter(|_| is_found)?;
+        let is_gone = survey.misses_a_service_of(&target);
+        is_gone.then_some(Followed { resolved, target, wrong: None })
     }
 
     /// A trial whose spec became wrong goes on with the one it had: the canary may have traffic.

@@ -251,6 +251,30 @@ pub(crate) async fn what_is_not_ours_is_left_alone(world: &World) -> Result<()> 
     Ok(())
 }
 
+/// No gateway takes a route with a backend that is not there: who waits until it does waits for ever.
+pub(crate) async fn a_service_that_is_gone_is_named_by_no_route(world: &World) -> Result<()> {
+    let stage = Stage::new(world, "act-gone").await?;
+    let stable = stage.set_up("v1").await?;
+    let canary = stage.deploy_gated("v2").await?;
+    stage.all(&start(&stable, &canary)).await?;
+    let backends = async || -> Result<usize> {
+        let route = stage.get(Kind::HttpRoute, "web").await?;
+        Ok(json::list(&route, "/spec/rules/0/backendRefs").len())
+    };
+    stage.all(&[route(20)]).await?;
+    ensure!(backends().await? == 2, "stable and the canary");
+    stage.api(Kind::Service).delete("web-canary", &DeleteParams::default()).await?;
+    stage.act(&route(0)).await?;
+    ensure!(backends().await? == 1, "the canary is named still");
+    let refused = stage.act(&route(20)).await;
+    ensure!(matches!(refused, Err(ActError::Missing { .. })), "{refused:?}");
+    ensure!(backends().await? == 1, "the canary is named again");
+    // With all that it takes it can be named again.
+    stage.all(&[Effect::Raise { revision: canary, replicas: 3 }, route(20)]).await?;
+    ensure!(backends().await? == 2, "it is not named");
+    Ok(())
+}
+
 /// A workload that nobody sends requests to: the same without Services and routes.
 pub(crate) async fn a_worker_is_promoted_without_services(world: &World) -> Result<()> {
     let mut stage = Stage::new(world, "act-worker").await?;

@@ -5,11 +5,10 @@
 //! |---|---|
 //! | the controller is killed | promoted |
 //! | Git changes an annotation, the Service, the route, or the plan | promoted, with the change |
-//! | a pod of stable is deleted | promoted |
 //! | a pod of the canary, its set, the Service or the route is deleted | at rest, on either version |
 //! | somebody sets an image, or restarts the pods, past Git | at rest, on either version |
 //! | Git brings a newer version | promoted, the newer one |
-//! | the Rollout is deleted | a plain rolling update |
+//! | the Rollout is deleted | a plain Deployment, on either version |
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +47,6 @@ enum Event {
     ServiceIsEdited,
     RouteIsEdited,
     PlanIsEdited,
-    StablePodIsDeleted,
     CanaryPodIsDeleted,
     CanarySetIsDeleted,
     ServiceIsDeleted,
@@ -59,13 +57,12 @@ enum Event {
     RolloutIsDeleted,
 }
 
-const EVENTS: [(Event, &str); 14] = [
+const EVENTS: [(Event, &str); 13] = [
     (Event::ControllerIsKilled, "the_controller_is_killed"),
     (Event::DeploymentIsAnnotated, "the_deployment_is_annotated"),
     (Event::ServiceIsEdited, "the_service_is_edited"),
     (Event::RouteIsEdited, "the_route_is_edited"),
     (Event::PlanIsEdited, "the_plan_is_edited"),
-    (Event::StablePodIsDeleted, "a_stable_pod_is_deleted"),
     (Event::CanaryPodIsDeleted, "a_canary_pod_is_deleted"),
     (Event::CanarySetIsDeleted, "the_canary_set_is_deleted"),
     (Event::ServiceIsDeleted, "the_service_is_deleted"),
@@ -132,13 +129,21 @@ impl Event {
             Self::PlanIsEdited => {
                 edit(shop, ROLLOUT, "{weight: 10, bake: 5s}", "{weight: 20, bake: 8s}").await
             }
-            Self::StablePodIsDeleted => delete_pods(shop, |app| app.ends_with(":v1"), 1).await,
-            Self::CanaryPodIsDeleted => delete_pods(shop, |app| app.ends_with(":v2"), 1).await,
+            Self::CanaryPodIsDeleted => {
+                let pods = shop.list("v1", "Pod").await?;
+                let found = pods.iter().find(|pod| image(pod).ends_with(":v2"));
+                let Some(pod) = found else { return Ok(()) };
+                delete(shop, &["pod", pod["metadata"]["name"].as_str().unwrap_or_default()]).await
+            }
             Self::CanarySetIsDeleted => {
-                let sets = shop.list("apps/v1", "ReplicaSet").await?;
-                let set = sets.iter().find(|set| image(&set["spec"]["template"]).ends_with(":v2"));
-                let name = set.context("no set of v2")?["metadata"]["name"].clone();
-                delete(shop, &["replicaset", name.as_str().unwrap_or_default()]).await
+                let name = eventually("v2 has a set", SOON, async || {
+                    let sets = shop.list("apps/v1", "ReplicaSet").await?;
+                    let is_v2 = |set: &&Value| image(&set["spec"]["template"]).ends_with(":v2");
+                    let set = sets.iter().find(is_v2);
+                    Ok(set.and_then(|set| set["metadata"]["name"].as_str().map(str::to_owned)))
+                })
+                .await?;
+                delete(shop, &["replicaset", &name]).await
             }
             Self::ServiceIsDeleted => delete_and_apply(shop, "service").await,
             Self::RouteIsDeleted => delete_and_apply(shop, "httproute").await,
@@ -148,9 +153,11 @@ impl Event {
             }
             Self::PodsAreRestarted => {
                 // `kubectl rollout restart` leaves a paused Deployment alone; Argo CD does not.
-                let patch = "{spec: {template: {metadata: {annotations: \
-                             {kubectl.kubernetes.io/restartedAt: '2026-01-01T00:00:00Z'}}}}}";
-                past_git(shop, &["patch", "deployment", "web", "-p", patch]).await
+                let restarted =
+                    json!({"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"});
+                let template = json!({"metadata": {"annotations": restarted}});
+                let patch = json!({"spec": {"template": template}}).to_string();
+                past_git(shop, &["patch", "deployment", "web", "-p", &patch]).await
             }
             Self::NewerVersionComes => shop.release("v3", 0.0).await.map(drop),
             Self::RolloutIsDeleted => {
@@ -168,16 +175,15 @@ impl Event {
             | Self::DeploymentIsAnnotated
             | Self::ServiceIsEdited
             | Self::RouteIsEdited
-            | Self::PlanIsEdited
-            | Self::StablePodIsDeleted
-            | Self::RolloutIsDeleted => Some("v2"),
+            | Self::PlanIsEdited => Some("v2"),
             Self::NewerVersionComes => Some("v3"),
             Self::CanaryPodIsDeleted
             | Self::CanarySetIsDeleted
             | Self::ServiceIsDeleted
             | Self::RouteIsDeleted
             | Self::ImageIsSet
-            | Self::PodsAreRestarted => None,
+            | Self::PodsAreRestarted
+            | Self::RolloutIsDeleted => None,
         }
     }
 
@@ -249,16 +255,6 @@ async fn delete(shop: &Shop, what: &[&str]) -> Result<()> {
 async fn delete_and_apply(shop: &Shop, kind: &str) -> Result<()> {
     delete(shop, &[kind, "web"]).await?;
     shop.follower.look().await
-}
-
-async fn delete_pods(shop: &Shop, is: impl Fn(&str) -> bool, count: usize) -> Result<()> {
-    let pods = shop.list("v1", "Pod").await?;
-    let found = pods.iter().filter(|pod| is(&image(pod))).take(count);
-    for pod in found {
-        let name = pod["metadata"]["name"].as_str().context("no name")?;
-        delete(shop, &["pod", name]).await?;
-    }
-    Ok(())
 }
 
 fn image(template: &Value) -> String {

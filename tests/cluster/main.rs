@@ -84,6 +84,7 @@ fn smoke() -> Vec<Story> {
         act::a_worker_is_promoted_without_services,
         act::a_template_changed_on_its_way_in_is_refused,
         act::what_is_not_ours_is_left_alone,
+        act::a_service_that_is_gone_is_named_by_no_route,
         sandbox::nothing_is_left_after_sigkill,
         sandbox::exit_codes_pass_through,
         sandbox::ctrl_c_arrives_once,

@@ -98,6 +98,17 @@ fn services_and_routes_are_found_by_what_they_select() {
 }
 
 #[test]
+fn a_service_that_is_deleted_is_missed_and_one_that_selects_others_now_is_not() {
+    let before = find(&shop(), &rollout(json!({}))).expect("a target");
+    let mut survey = shop();
+    assert!(!survey.misses_a_service_of(&before));
+    survey.services[0] = service("web", json!({"app": "other"}));
+    assert!(!survey.misses_a_service_of(&before), "it is there, and somebody else's");
+    survey.services.remove(0);
+    assert!(survey.misses_a_service_of(&before));
+}
+
+#[test]
 fn all_services_are_pinned_and_the_one_behind_the_route_is_first() {
     let mut shop = shop();
     shop.services.push(service("a-headless", json!({"app": "web", "tier": "front"})));
