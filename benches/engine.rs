@@ -76,6 +76,8 @@ fn plan() -> Plan {
         rollout: "shop/web".to_owned(),
         uid: "u1".to_owned(),
         mode: Mode::Enforce,
+        class: None,
+        max_trials: None,
         traffic: Traffic::Routes,
         steps: (1..=10).map(step).collect(),
         analysis: analysis(),

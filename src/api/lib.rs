@@ -94,5 +94,8 @@ pub const BREAK_GLASS_ANNOTATION: &str = "tidegate.dev/break-glass";
 pub const REQUEST_ANNOTATION: &str = "tidegate.dev/request";
 /// Annotation on a Rollout: who asked. The API server writes it over whatever somebody says.
 pub const REQUESTED_BY_ANNOTATION: &str = "tidegate.dev/requested-by";
+/// Annotation on a Namespace, value `"true"`: its Rollouts are suspended; on the controller's own,
+/// all Rollouts are.
+pub const SUSPEND_ANNOTATION: &str = "tidegate.dev/suspend";
 /// Annotation on one `RolloutClass`, value `"true"`: it serves Rollouts that name no class.
 pub const DEFAULT_CLASS_ANNOTATION: &str = "tidegate.dev/is-default-class";

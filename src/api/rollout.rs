@@ -60,6 +60,10 @@ pub struct RolloutSpec {
     /// Whether Tidegate acts or only watches. Default: Enforce.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// Suspended, no trial starts, and one that runs takes no step: it is judged still, and goes home
+    /// when it fails. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
     /// The Services pinned to one revision while a trial runs. Default: every Service that
     /// selects the pods. `[]` for workloads without a Service.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -71,7 +71,8 @@ pub struct RolloutClassSpec {
     #[schemars(length(max = 16))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub gates: Option<Vec<Gate>>,
-    /// How many trials of the class may run at once. Default: no limit.
+    /// How many trials of the class may run at once: others wait, the oldest goes first. Default: no
+    /// limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_concurrent_trials: Option<u32>,

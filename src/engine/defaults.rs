@@ -75,6 +75,15 @@ defaults! {
     /// How long a GitOps engine may be in the middle of a commit that failed before people are told.
     /// Healthy applies take seconds, and what we write back ends those that waited for us.
     ENGINE_ALARM: TimeDelta = TimeDelta::minutes(1), "1m";
+    /// How many Rollouts whose releases fail at once hold all reverts.
+    /// Two bad releases on one day may meet; three in minutes have a cause in common.
+    FLEET_FAILS: usize = 3, "3";
+    /// Within which time such failures are at once.
+    /// A fault of the cluster reaches every trial within a few windows of evidence.
+    FLEET_FAILS_WITHIN: TimeDelta = TimeDelta::minutes(5), "5m";
+    /// How long reverts are held after the last of such failures.
+    /// Long enough for a person to come and look, who can release again as after `Hold`.
+    FLEET_HOLD: TimeDelta = TimeDelta::minutes(15), "15m";
     /// How many failed revisions are remembered.
     /// Image automation goes back and forth between a handful of tags; status stays below 16 kB.
     QUARANTINE_SIZE: usize = 10, "10";

@@ -36,6 +36,7 @@
 pub mod decide;
 pub mod defaults;
 pub mod effect;
+pub mod fleet;
 pub mod judge;
 pub mod observed;
 pub mod plan;

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::effect::RevertOutcome;
+use crate::fleet::Fleet;
 use crate::judge::Verdict;
 use crate::plan::Weight;
 use crate::reason::Reason;
@@ -39,6 +40,8 @@ pub struct Observed {
     pub gates: BTreeMap<String, GateSeen>,
     /// What decides nothing, and people should know.
     pub around: Around,
+    /// Who suspends the Rollout, and what is known of the others.
+    pub fleet: Fleet,
 }
 
 /// What a gate says.
@@ -317,6 +320,14 @@ impl What {
         match self {
             Self::Pause | Self::Resume => false,
             Self::Promote | Self::PromoteFull | Self::Abort { .. } | Self::Retry => true,
+        }
+    }
+
+    /// It leads forward, which nobody may while the Rollout is suspended.
+    pub const fn leads_on(self) -> bool {
+        match self {
+            Self::Resume | Self::Promote | Self::PromoteFull | Self::Retry => true,
+            Self::Pause | Self::Abort { .. } => false,
         }
     }
 

@@ -60,6 +60,10 @@ pub struct Plan {
     pub uid: String,
     /// Whether we act or only watch. Looked at when a trial starts: one that runs is finished.
     pub mode: Mode,
+    /// The class that trials are counted in. `None`: no class.
+    pub class: Option<String>,
+    /// How many trials of the class may run at once. `None`: no limit.
+    pub max_trials: Option<u32>,
     /// How the canary gets its traffic.
     pub traffic: Traffic,
     /// The way to 100 %. Never empty; weights never fall; the last weight is 100.

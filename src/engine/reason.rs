@@ -46,6 +46,13 @@ reasons! {
     /// Trials start, and are promoted, in windows: the next one opens later. Abort and revert never
     /// wait, nor does a person's word.
     OutsideWindow,
+    /// The Rollout, its namespace or the whole cluster is suspended: no trial starts, and one that
+    /// runs takes no step. It is judged still; abort, weight 0 and revert are never suspended.
+    Suspended,
+    /// As many trials of the class run as may at once: those that wait longest go first.
+    TooManyTrials,
+    /// A release of the same commit failed elsewhere: this one takes no step until `resume`.
+    SiblingFailed,
     /// The template failed before: it is not tried again without a newer commit or `retry`.
     Quarantined,
     /// A new template was seen and a trial began.
@@ -165,6 +172,9 @@ reasons! {
     Restoring,
     /// Traffic is on stable and the failed template is held.
     Held,
+    /// Releases of several Rollouts failed at once, which has a cause in common: traffic is on stable,
+    /// nothing is reverted. A newer commit or `retry` leads on.
+    FleetHold,
     /// A person asked for a retry of a failed template.
     Retried,
     /// A request was refused: it names another revision than the one that is meant by now.

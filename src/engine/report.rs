@@ -227,7 +227,8 @@ fn condition(kind: ConditionKind, plan: &Plan, seen: &Observed, decision: &Decis
         }
         (ConditionKind::Ready, Some(work)) => ready(seen, decision, work),
         (ConditionKind::Progressing, Some(_)) => {
-            let is_paused = next.phase() == Phase::Paused;
+            let stands = next.trial.as_ref().is_some_and(|trial| trial.stands.is_some());
+            let is_paused = next.phase() == Phase::Paused || stands;
             let stalled = is_stalled(next, decision.reason);
             let goes_on = next.trial.is_some() && !stalled && !is_paused;
             (goes_on.into(), decision.reason, decision.message.clone())

@@ -26,6 +26,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The same where traffic is at stake: a new attempt is better than a long wait.
 const URGENT_DEADLINE: Duration = Duration::from_secs(2);
 
+/// Objects of one page of a list that is not kept.
+const PAGE: u32 = 100;
+
 /// What becomes of the objects that a deleted one owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {
@@ -122,6 +125,32 @@ impl Cluster {
             item.insert("kind".to_owned(), kind.as_str().into());
         }
         Ok(items)
+    }
+
+    /// Every object of a kind, page by page: none is kept here.
+    pub async fn each(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+        mut take: impl FnMut(Value),
+    ) -> Result<(), ClusterError> {
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let object =
+                ObjectName { kind, namespace: namespace.map(str::to_owned), name: String::new() };
+            let request = Request::new(kind.path(namespace)).list(&params);
+            let mut answer = match self.ask(object, Verb::List, request).await {
+                Err(error) if error.is_not_found() => return Ok(()),
+                answer => answer?,
+            };
+            if let Value::Array(items) = answer["items"].take() {
+                items.into_iter().for_each(&mut take);
+            }
+            match json::text(&answer, "/metadata/continue").filter(|next| !next.is_empty()) {
+                Some(next) => params = params.continue_token(next),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// The names of all objects of a kind in a namespace. Their metadata is all that is sent.

@@ -73,6 +73,8 @@ kinds! {
         "PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", Namespace;
     /// A machine.
     Node = "Node", "", "v1", "nodes", Cluster;
+    /// Where objects are; read for whether its Rollouts are suspended.
+    Namespace = "Namespace", "", "v1", "namespaces", Cluster;
     /// Credentials; only ever read one by one, by name.
     Secret = "Secret", "", "v1", "secrets", Namespace;
     /// What pods are configured by; only ever asked for by name, and by our own sync's label.

@@ -39,6 +39,7 @@ const ALWAYS: &[Kind] = &[
     Kind::Service,
     Kind::HttpRoute,
     Kind::ControllerRevision,
+    Kind::Namespace,
     Kind::Kustomization,
     Kind::Application,
     Kind::RolloutClass,
@@ -65,8 +66,12 @@ impl fmt::Display for Key {
 
 /// The Rollouts to look at, as things change, for ever: broken watches are begun again, and tell of
 /// everything that is there then. A key may come more often than needed. Without namespaces all are
-/// watched.
-pub fn triggers(client: Client, namespaces: &[String]) -> impl Stream<Item = Key> + Send + use<> {
+/// watched. `home`: the controller's own namespace, whose suspension is everybody's.
+pub fn triggers(
+    client: Client,
+    namespaces: &[String],
+    home: &str,
+) -> impl Stream<Item = Key> + Send + use<> {
     let mut changes = SelectAll::new();
     for kind in ALWAYS {
         // An engine's own object may be anywhere.
@@ -80,7 +85,7 @@ pub fn triggers(client: Client, namespaces: &[String]) -> impl Stream<Item = Key
     let triggers = Triggers {
         client,
         changes,
-        index: Index::default(),
+        index: Index::at_home(home),
         canaries: BTreeMap::new(),
         due: VecDeque::new(),
     };

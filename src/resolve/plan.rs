@@ -49,8 +49,6 @@ pub struct Resolved {
     pub gates: BTreeMap<String, GateQuery>,
     /// The metric source's name.
     pub source: String,
-    /// The class's name; `None`: no class.
-    pub class: Option<String>,
     /// The Deployment's name.
     pub workload: String,
     /// The Services to pin. `None`: all that select the pods.
@@ -61,8 +59,6 @@ pub struct Resolved {
     pub canary_service: Option<String>,
     /// The routes that split the traffic. `None`: all with one of the Services as a backend.
     pub routes: Option<Vec<String>>,
-    /// How many trials of the class may run at once. `None`: no limit.
-    pub max_concurrent_trials: Option<u32>,
     /// Labels of every alert.
     pub alert_labels: BTreeMap<String, String>,
 }
@@ -156,6 +152,8 @@ impl Resolver<'_> {
                     self.key.name
                 ),
                 uid: self.rollout.uid().unwrap_or_default(),
+                class: self.class.map(ResourceExt::name_any),
+                max_trials: class.and_then(|class| class.max_concurrent_trials),
                 mode: mode(self.said(|spec| spec.mode, |class| class.mode)),
                 traffic: way.traffic,
                 steps: way.steps,
@@ -176,7 +174,6 @@ impl Resolver<'_> {
             queries,
             gates: gates.into_iter().map(|(gate, query)| (gate.name, query)).collect(),
             source,
-            class: self.class.map(ResourceExt::name_any),
             workload: spec.workload_ref.name.to_string(),
             services: spec.services.as_ref().map(|names| texts(names)),
             shared_services: texts(&spec.shared_services),
@@ -185,7 +182,6 @@ impl Resolver<'_> {
                 .routes
                 .as_ref()
                 .map(|routes| routes.iter().map(|route| route.name.to_string()).collect()),
-            max_concurrent_trials: class.and_then(|class| class.max_concurrent_trials),
             alert_labels: notify.map(|notify| notify.labels.clone()).unwrap_or_default(),
         })
     }

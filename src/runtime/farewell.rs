@@ -166,6 +166,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use tidegate_engine::fleet::Fleet;
     use tidegate_engine::judge::Verdict;
     use tidegate_engine::observed::{Around, Deployed, Pods, TrafficView};
     use tidegate_engine::plan::Weight;
@@ -191,6 +192,9 @@ mod tests {
                 skip: None,
                 handed: false,
                 gates: None,
+                class: None,
+                stands: None,
+                alone: false,
                 told: Vec::new(),
                 stage,
             }),
@@ -226,6 +230,7 @@ mod tests {
             delivered: Vec::new(),
             gates: BTreeMap::new(),
             around: Around::default(),
+            fleet: Fleet::default(),
         }
     }
 

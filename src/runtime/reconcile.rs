@@ -52,6 +52,7 @@ impl Turns {
                 (Next::After { wait: PATIENCE, urgent: self.is_urgent(key) }, "failed")
             }
             Err(error) => {
+                self.fleet.stand_back(key);
                 self.metrics.error(error.part.as_str(), error.label());
                 tracing::warn!(rollout = %key, error = error.chain(), "a turn failed");
                 self.tell_refusal(key, &error).await;
@@ -86,7 +87,9 @@ impl Turns {
             Ok(state) => state,
             Err(error) => return self.stall(key, &live, UNREADABLE_STATE, &chain(&error)).await,
         };
+        self.fleet.fill(&self.cluster).await.map_err(Part::Resolve.cluster())?;
         if read::is_deleted(&live) {
+            self.fleet.stand_back(key);
             return Box::pin(self.leave(key, &live, &state)).await;
         }
         let followed = match self.resolve(key, &live, &state).await? {
@@ -96,9 +99,15 @@ impl Turns {
         let now = Utc::now();
         let asked = questions(&followed.resolved.plan, &state, now);
         let look = self.observe(key, &live, &followed, &state, &asked, now);
-        let (seen, measured) = Box::pin(look).await?;
-        let decision = decide(&followed.resolved.plan, &state, &seen, now);
-        let live = self.record(key, &live, &followed, &seen, &decision, &measured, now).await?;
+        let (mut seen, measured) = Box::pin(look).await?;
+        let plan = &followed.resolved.plan;
+        let decision = self.fleet.decide(key, |others| {
+            seen.fleet.others =
+                others.filter(|other| other.matters_to(plan, &state, &seen)).cloned().collect();
+            decide(plan, &state, &seen, now)
+        });
+        let live = self.record(key, &live, &followed, &seen, &decision, &measured, now).await;
+        let live = live.inspect_err(|_| self.fleet.put(key, &state))?;
         // Traffic first: nothing that is told stands between a Fail and weight 0.
         let acted = self.act(key, &live, &followed, &decision).await;
         self.tell(key, &live, &followed, &state, &decision, &measured, now).await;
@@ -196,7 +205,8 @@ impl Turns {
         asked: &tidegate_engine::Questions,
         now: DateTime<Utc>,
     ) -> Result<(Observed, Measured), TurnError> {
-        let seen = observe::look(&self.cluster, &followed.target, asked, state, now).await;
+        let look = observe::look(&self.cluster, &followed.target, asked, state, now);
+        let (seen, suspended) = futures::join!(look, self.suspended(key, live, state));
         let seen = seen.map_err(TurnError::observe)?;
         let measured = self.measure(followed, &seen, asked, state, now).await;
         let around = self.around(key, followed, state, &seen).await;
@@ -204,6 +214,7 @@ impl Turns {
         observed.around = around;
         let (target, queries) = (&followed.target, &followed.resolved.gates);
         observed.gates = self.gates.look(key, target, queries, &asked.gates, &self.touch);
+        observed.fleet.suspended = suspended;
         Ok((observed, measured))
     }
 

@@ -256,9 +256,11 @@ impl Process {
             cluster_name: self.options.cluster_name.clone(),
             gate: self.gate.subscribe(),
             touch,
+            namespaces: self.options.namespaces.clone(),
+            home: self.home.clone(),
         });
         let client = self.cluster.client().clone();
-        let triggers = observe::triggers(client, &self.options.namespaces);
+        let triggers = observe::triggers(client, &self.options.namespaces, &self.home);
         let work = Work {
             turns: Arc::new(turns),
             leading: leading.clone(),

@@ -461,6 +461,9 @@ mod tests {
             skip: None,
             handed: false,
             gates: None,
+            class: None,
+            stands: None,
+            alone: false,
             told: Vec::new(),
             stage: Stage::Settling { since: DateTime::UNIX_EPOCH },
         }

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tidegate_api::{FINALIZER, GateKind};
 use tidegate_engine::effect::Effect;
+use tidegate_engine::fleet;
 use tidegate_engine::judge::{Judgement, Verdict};
 use tidegate_engine::observed::{Around, Observed};
 use tidegate_engine::state::{State, TrialId};
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use super::around::Lack;
 use super::error::{Part, TurnError, Why};
+use super::fleet::Fleet;
 use super::gates::Gates;
 use super::lease::Leading;
 use super::metrics::Metrics;
@@ -29,6 +31,7 @@ use super::reconcile::{Followed, has_finalizer, is_urgent};
 use super::references::References;
 use super::revert::Reverts;
 use super::secrets::Secrets;
+use super::suspended::Unsuspended;
 use super::trials::{JudgedStep, Recorded, Trials};
 use super::trouble::{Refusal, Trouble};
 use super::{Key, request, status};
@@ -62,6 +65,10 @@ pub struct Parts {
     pub gate: watch::Receiver<Option<GateKind>>,
     /// Keys to look at soon.
     pub touch: UnboundedSender<Key>,
+    /// The namespaces that are looked after; empty: all.
+    pub namespaces: Vec<String>,
+    /// The controller's own.
+    pub home: String,
 }
 
 /// Takes turns: one at a time for each Rollout.
@@ -79,6 +86,10 @@ pub struct Turns {
     pub(super) measurer: Measurer,
     pub(super) gate: watch::Receiver<Option<GateKind>>,
     pub(super) touch: UnboundedSender<Key>,
+    pub(super) fleet: Fleet,
+    pub(super) unsuspended: Unsuspended,
+    /// The controller's own namespace.
+    pub(super) home: String,
     cluster_name: String,
     memory: Mutex<BTreeMap<Key, Memory>>,
 }
@@ -132,6 +143,9 @@ impl Turns {
             secrets: parts.secrets,
             measurer: Measurer::new(),
             gate: parts.gate,
+            fleet: Fleet::new(parts.namespaces, parts.touch.clone()),
+            unsuspended: Unsuspended::default(),
+            home: parts.home,
             touch: parts.touch,
             cluster_name: parts.cluster_name,
             memory: Mutex::default(),
@@ -161,6 +175,7 @@ impl Turns {
         self.metrics.forget(key);
         self.measurer.forget(&key.to_string());
         self.gates.forget(key);
+        self.fleet.forget(key);
         self.memory().remove(key);
         Next::Gone
     }
@@ -173,6 +188,7 @@ impl Turns {
         reason: &str,
         message: &str,
     ) -> Result<Next, TurnError> {
+        self.fleet.stand_back(key);
         self.may_write(Part::Record)?;
         let generation = read::number(live, "/metadata/generation");
         let new = status::stalled(&live["status"], generation, reason, message, Utc::now());
@@ -211,6 +227,7 @@ impl Turns {
             delivered: self.notifier.delivered(key, state),
             gates: BTreeMap::new(),
             around: Around::default(),
+            fleet: fleet::Fleet::default(),
         }
     }
 
@@ -280,6 +297,9 @@ impl Turns {
             labels: followed.resolved.alert_labels.clone(),
         };
         self.alertmanagers.tell(key, subject, next, Standing::of(&live["status"]), now);
+        if next.failed.is_some() || before.failed.is_some() {
+            self.alertmanagers.tell_hold(&self.cluster_name, self.fleet.hold(now).as_ref());
+        }
         if let Some(ended) = next.last.as_ref().filter(|_| next.trial.is_none()) {
             self.reverts.forget(&ended.trial);
         }

@@ -179,6 +179,8 @@ fn plan(bounds: Bounds, traffic: Traffic, steps: Vec<Step>) -> Plan {
         rollout: "shop/web".to_owned(),
         uid: "verdicts".to_owned(),
         mode: Mode::Enforce,
+        class: None,
+        max_trials: None,
         traffic,
         steps,
         analysis: analysis(bounds),

@@ -13,6 +13,7 @@ mod causes;
 mod engines;
 mod events;
 mod faults;
+mod fleet;
 mod floor;
 mod gate;
 mod gates;
@@ -64,6 +65,7 @@ pub(crate) fn main() -> ExitCode {
     all.extend(watching::stories());
     all.extend(many::stories());
     all.extend(events::stories());
+    all.extend(fleet::stories());
     all.extend(alone().into_iter().map(Story::alone));
     all.extend(with_argocd().into_iter().map(Story::with_argocd));
     runner::run(all)

@@ -93,7 +93,7 @@ spec: {{workloadRef: {{name: web-{number}}}}}
     )
 }
 
-async fn list(world: &World, namespace: &str, kind: &str) -> Result<Vec<Value>> {
+pub(crate) async fn list(world: &World, namespace: &str, kind: &str) -> Result<Vec<Value>> {
     let get = ["--namespace", namespace, "get", kind, "--output", "json"];
     let mut found: Value = serde_json::from_str(&shop::kubectl(world, &get).await?)?;
     Ok(serde_json::from_value(found["items"].take())?)

@@ -111,8 +111,11 @@ pub(crate) async fn every_change_of_a_rollouts_objects_is_told(
 ) -> Result<()> {
     let namespace = world.namespace("watch").await?;
     rollout(world, &namespace).await?;
-    let mut keys: Keys =
-        Box::pin(observe::triggers(world.kube(), std::slice::from_ref(&namespace)));
+    let mut keys: Keys = Box::pin(observe::triggers(
+        world.kube(),
+        std::slice::from_ref(&namespace),
+        "tidegate-system",
+    ));
     told(&mut keys, &namespace, "a Rollout that is there").await?;
     put(world, &namespace, deployment("web:1", false)).await?;
     told(&mut keys, &namespace, "its Deployment").await?;
@@ -128,8 +131,11 @@ pub(crate) async fn every_change_of_a_rollouts_objects_is_told(
 pub(crate) async fn watches_outlive_the_api_server(world: &'static World) -> Result<()> {
     let namespace = world.namespace("watch").await?;
     rollout(world, &namespace).await?;
-    let mut keys: Keys =
-        Box::pin(observe::triggers(world.kube(), std::slice::from_ref(&namespace)));
+    let mut keys: Keys = Box::pin(observe::triggers(
+        world.kube(),
+        std::slice::from_ref(&namespace),
+        "tidegate-system",
+    ));
     told(&mut keys, &namespace, "a Rollout that is there").await?;
     let server = world.api_server();
     server.kill();
@@ -173,6 +179,9 @@ pub(crate) async fn one_look_reads_what_the_controllers_wrote(world: &'static Wo
         skip: None,
         handed: false,
         gates: None,
+        class: None,
+        stands: None,
+        alone: false,
         told: Vec::new(),
         stage: Stage::Starting { since: Utc::now() },
     });

@@ -101,6 +101,7 @@ fn needed(kind: Kind) -> &'static [&'static str] {
         }
         Kind::Trial => &["get", "list", "create", "patch", "delete"],
         Kind::Pod
+        | Kind::Namespace
         | Kind::RolloutClass
         | Kind::AnalysisTemplate
         | Kind::ClusterAnalysisTemplate

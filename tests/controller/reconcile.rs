@@ -1,6 +1,7 @@
 //! Turns of the controller against an API server in memory.
 
 mod around;
+mod fleet;
 mod gates;
 
 use std::sync::Arc;
@@ -118,6 +119,8 @@ impl World {
             cluster_name: String::new(),
             gate: tokio::sync::watch::channel(None).1,
             touch,
+            namespaces: Vec::new(),
+            home: "tidegate-system".to_owned(),
         });
         api.take_writes();
         Self { api, turns, _folder: folder }

@@ -104,7 +104,7 @@ fn only_the_workload_is_needed() {
     assert_eq!(plan.on_restart, OnRestart::Pass);
     assert_eq!(plan.windows, Windows::default());
     assert_eq!(resolved.services, None);
-    assert_eq!(resolved.class, None);
+    assert_eq!(resolved.plan.class, None);
 }
 
 #[test]
@@ -119,9 +119,9 @@ fn what_a_rollout_does_not_say_its_class_does() {
     assert_eq!(plan.limits.settle, Limits::default().settle);
     assert_eq!(plan.analysis.bounds, Bounds::new(0.05, 0.01).unwrap());
     assert_eq!(plan.analysis.criteria.len(), 1);
-    assert_eq!(resolved.class.as_deref(), Some("standard"));
+    assert_eq!(resolved.plan.class.as_deref(), Some("standard"));
     assert_eq!(plan.on_restart, OnRestart::Trial);
-    assert_eq!(resolved.max_concurrent_trials, Some(3));
+    assert_eq!(resolved.plan.max_trials, Some(3));
     assert_eq!(resolved.alert_labels["team"], "shop");
 }
 

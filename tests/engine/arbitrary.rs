@@ -5,6 +5,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use tidegate_engine::effect::{Notice, RevertOrder, RevertOutcome, Severity};
+use tidegate_engine::fleet::{Fleet, Member, Slot};
 use tidegate_engine::judge::{Failure, Lane, Unclear, Verdict};
 use tidegate_engine::observed::{
     Around, Ask, Deployed, EngineWork, GateSays, GateSeen, Observed, Pinned, Pods, RouteView,
@@ -13,8 +14,9 @@ use tidegate_engine::observed::{
 use tidegate_engine::plan::{Gate, GateAt, GateKind, OnTimeout, Weight};
 use tidegate_engine::reason::Reason;
 use tidegate_engine::state::{
-    Answer, AskedGate, AtGates, Cause, Ended, GateAnswer, GitRevision, Origin, Outcome, PausedBy,
-    Place, Promotion, Quarantined, Request, Revision, Skip, Stable, Stage, State, Trial, TrialId,
+    Answer, AskedGate, AtGates, Cause, Ended, Failed, GateAnswer, GitRevision, Origin, Outcome,
+    PausedBy, Place, Promotion, Quarantined, Request, Revision, Skip, Stable, Stage, State, Trial,
+    TrialId, Waiting,
 };
 
 /// So many cases. What fails becomes a story, not a file of seeds.
@@ -219,11 +221,29 @@ pub(crate) fn gate_seen() -> impl Strategy<Value = GateSeen> {
 
 fn trial(at: &Time) -> impl Strategy<Value = Trial> + use<> {
     let times = (at.clone(), of(at.clone()), of(at.clone()), of(at.clone()));
-    let parts =
-        (trial_id(), revision(), origin(), times, of(skip()), any::<bool>(), vec(reason(), 0..3));
+    let flags = (of(skip()), any::<bool>(), any::<bool>(), of(text()), of(at.clone()));
+    let parts = (trial_id(), revision(), origin(), times, flags, vec(reason(), 0..3));
     (parts, stage(at), of(at_gates(at))).prop_map(|(parts, stage, gates)| {
-        let (id, canary, origin, (started, ready, shared, home), skip, handed, told) = parts;
-        Trial { id, canary, origin, started, ready, shared, home, skip, handed, gates, told, stage }
+        let (id, canary, origin, times, flags, told) = parts;
+        let (started, ready, shared, home) = times;
+        let (skip, handed, alone, class, stands) = flags;
+        Trial {
+            id,
+            canary,
+            origin,
+            started,
+            ready,
+            shared,
+            home,
+            skip,
+            handed,
+            gates,
+            class,
+            stands,
+            alone,
+            told,
+            stage,
+        }
     })
 }
 
@@ -268,13 +288,20 @@ pub(crate) fn state(at: &Time) -> impl Strategy<Value = State> + use<> {
     ];
     let request = (ask(), answer).prop_map(|(ask, answer)| Request { ask, answer });
     let small = (of(git_revision()), of(revision()), of(text()), of(request));
-    (of(stable), of(trial(at)), memory, small, counters).prop_map(
+    let waiting = (at.clone(), reason(), of(text())).prop_map(|(since, reason, class)| Waiting {
+        since,
+        reason,
+        class,
+    });
+    let fleet = (of(waiting), of(failure(at.clone())));
+    (of(stable), of(trial(at)), memory, small, counters, fleet).prop_map(
         |(
             stable,
             trial,
             (last, quarantine, promoted, outbox),
             (overwritten, warned, answered, request),
             (trials, notices),
+            (waiting, failed),
         )| State {
             stable,
             trial,
@@ -284,12 +311,22 @@ pub(crate) fn state(at: &Time) -> impl Strategy<Value = State> + use<> {
             overwritten,
             warned,
             outbox,
+            waiting,
+            failed,
             request,
             answered,
             trials,
             notices,
         },
     )
+}
+
+fn failure(at: Time) -> impl Strategy<Value = Failed> {
+    (at, of(git_revision()), vec(text(), 0..2)).prop_map(|(at, commit, siblings)| Failed {
+        at,
+        commit,
+        siblings,
+    })
 }
 
 fn pods() -> impl Strategy<Value = Pods> {
@@ -372,26 +409,48 @@ fn around() -> impl Strategy<Value = Around> {
     (of(work), vec(text(), 0..2)).prop_map(|(engine, gone)| Around { engine, gone })
 }
 
+/// Any others, and any who suspends.
+fn fleet() -> impl Strategy<Value = Fleet> {
+    let slot = prop_oneof![
+        Just(Slot::None),
+        Just(Slot::OnTrial),
+        any_time().prop_map(|since| Slot::Waits { since }),
+    ];
+    let names = || (0_u8..4).prop_map(|n| format!("shop/{n}"));
+    let class = of(Just("standard".to_owned()));
+    let other = (names(), class, slot, of(git_revision()), of(failure(any_time().boxed())));
+    let other = other.prop_map(|(rollout, class, slot, commit, failed)| Member {
+        rollout,
+        class,
+        slot,
+        commit,
+        failed,
+    });
+    let suspended = prop_oneof![3 => Just(Vec::new()), 1 => vec(text(), 1..3)];
+    (suspended, vec(other, 0..5)).prop_map(|(suspended, others)| Fleet { suspended, others })
+}
+
 /// Any look at the world, consistent or not.
 pub(crate) fn observed() -> impl Strategy<Value = Observed> {
     let gates = btree_map((0..GATES.len()).prop_map(|n| GATES[n].to_owned()), gate_seen(), 0..4);
     let answers = (of(ask()), of(outcome()), vec(any::<u64>(), 0..3), gates);
-    (of(workload()), pods(), pods(), traffic(), verdict(), answers, around()).prop_map(
-        |(workload, stable, canary, traffic, verdict, answers, around)| {
-            let (ask, revert, delivered, gates) = answers;
-            Observed {
-                is_blind: canary.desired % 2 == 1,
-                workload,
-                stable,
-                canary,
-                traffic,
-                verdict,
-                ask,
-                revert,
-                delivered,
-                gates,
-                around,
-            }
-        },
-    )
+    let arms = (pods(), pods());
+    let parts = (of(workload()), arms, traffic(), verdict(), answers, around(), fleet());
+    parts.prop_map(|(workload, (stable, canary), traffic, verdict, answers, around, fleet)| {
+        let (ask, revert, delivered, gates) = answers;
+        Observed {
+            is_blind: canary.desired % 2 == 1,
+            workload,
+            stable,
+            canary,
+            traffic,
+            verdict,
+            ask,
+            revert,
+            delivered,
+            gates,
+            around,
+            fleet,
+        }
+    })
 }

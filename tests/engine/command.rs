@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use tidegate_engine::effect::RevertOutcome;
+use tidegate_engine::fleet::{Member, Slot};
 use tidegate_engine::judge::{Failure, Lane, Unclear, Verdict};
 use tidegate_engine::observed::{
     Ask, EngineWork, GateSays, GateSeen, Pinned, Trouble, TroubleKind, What,
@@ -10,7 +11,7 @@ use tidegate_engine::plan::{
     Gate, GateAt, GateKind, GitWrite, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart,
     OnTimeout, Step, Traffic,
 };
-use tidegate_engine::state::{GitRevision, Revision};
+use tidegate_engine::state::{Failed, GitRevision, Revision};
 use tidegate_engine::windows::{Window, Windows};
 
 use crate::stories::duration;
@@ -32,6 +33,11 @@ pub(crate) fn obey(world: &mut World, line: &str) -> bool {
                 if rest == "nothing" { Vec::new() } else { vec![rest.to_owned()] };
         }
         "busy" => busy(world, rest),
+        "suspend" => {
+            let by = if rest == "off" { Vec::new() } else { vec![rest.to_owned()] };
+            world.cluster.fleet.suspended = by;
+        }
+        "other" => other(world, rest),
         "deliberate" => world.cluster.deliberate = rest == "on",
         "write" => {
             let (template, who) = rest.split_once(" by ").unwrap();
@@ -84,6 +90,25 @@ fn busy(world: &mut World, text: &str) {
         since: Some(world.cluster.now),
         remedy: "argocd app terminate-op web".to_owned(),
     });
+}
+
+/// `shop/api on-trial c1`, `shop/api waits`, `shop/api failed c1`, `shop/api gone`: another Rollout
+/// of the same class.
+fn other(world: &mut World, text: &str) {
+    let mut words = text.split(' ');
+    let (rollout, what) = (words.next().unwrap(), words.next().unwrap());
+    let (commit, at) = (words.next().map(GitRevision::new), world.cluster.now);
+    let others = &mut world.cluster.fleet.others;
+    others.retain(|other| other.rollout != rollout);
+    let (slot, commit, failed) = match what {
+        "on-trial" => (Slot::OnTrial, commit, None),
+        "waits" => (Slot::Waits { since: at }, None, None),
+        "failed" => (Slot::None, None, Some(Failed { at, commit, siblings: Vec::new() })),
+        "gone" => return,
+        _ => panic!("other {text}"),
+    };
+    let class = Some("standard".to_owned());
+    others.push(Member { rollout: rollout.to_owned(), class, slot, commit, failed });
 }
 
 /// `08:05 to 10:00`, every day.
@@ -240,6 +265,11 @@ fn plan(world: &mut World, text: &str) -> bool {
     }
     if let Some(text) = text.strip_prefix("gate ") {
         gate(world, text);
+        return true;
+    }
+    if let Some(most) = text.strip_prefix("max-trials ") {
+        plan.class = Some("standard".to_owned());
+        plan.max_trials = Some(most.parse().unwrap());
         return true;
     }
     match text {

@@ -44,6 +44,7 @@ impl Watch {
         self.an_aborted_trial_never_rises(state, next, effects);
         one_trial_at_a_time(state, next, seen);
         only_pass_or_a_person_goes_on(plan, state, next, seen);
+        what_is_suspended_takes_no_step(plan, state, next, seen);
         self.a_revert_is_always_the_same(effects);
         reverts_only_the_guilty(next, effects);
         quarantined_stays_out(state, next, seen);
@@ -241,6 +242,27 @@ fn only_pass_or_a_person_goes_on(plan: &Plan, state: &State, next: &State, seen:
     // At weight 0 nobody asked for a verdict: requests there are people's who try it out.
     let failed = matches!(seen.verdict, Verdict::Fail(_)) && !before_switch;
     assert!(!failed || person, "went on with Fail");
+}
+
+/// I26: what is suspended starts no trial, takes no step and begins no hand-over; a hand-over that
+/// began is finished.
+fn what_is_suspended_takes_no_step(plan: &Plan, state: &State, next: &State, seen: &Observed) {
+    if seen.fleet.suspended.is_empty() {
+        return;
+    }
+    let Some(after) = &next.trial else { return };
+    let Some(before) = &state.trial else {
+        let watches = matches!(after.stage, Stage::Watching { .. });
+        assert!(watches, "began while suspended: {after:?}");
+        return;
+    };
+    let (was, is) = (before.stage.weight(plan), after.stage.weight(plan));
+    assert!(is <= was, "rose from {was} to {is} while suspended");
+    let hands_over = |trial: &Trial| {
+        let part = Promotion::HandingOver;
+        matches!(&trial.stage, Stage::Promoting { part: at, .. } if *at == part)
+    };
+    assert!(!hands_over(after) || hands_over(before), "a hand-over began while suspended");
 }
 
 /// I10: only a release that is to blame is reverted, never a template that is not Git's.

@@ -5,12 +5,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use tidegate_engine::decide;
 use tidegate_engine::effect::{Effect, RevertOutcome};
+use tidegate_engine::fleet::{Fleet, Member, Slot};
 use tidegate_engine::judge::{Unclear, Verdict};
 use tidegate_engine::observed::{Ask, GateSeen, Trouble, TroubleKind, What};
 use tidegate_engine::plan::{
     GateKind, Mode, OnFailure, OnInconclusive, OnLowTraffic, Plan, Step, Traffic, Weight,
 };
-use tidegate_engine::state::{Phase, Revision, State};
+use tidegate_engine::sim::Cluster;
+use tidegate_engine::state::{Failed, Phase, Revision, State};
 
 use crate::arbitrary::{self, GATES, cases};
 use crate::command::fail;
@@ -40,6 +42,8 @@ enum Event {
     Gate(bool),
     Known(bool),
     Deliberate(bool),
+    Suspend(bool),
+    Others(u8),
     Crash(usize),
     GateSays(usize, GateSeen),
 }
@@ -68,6 +72,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(E::Gate),
         1 => any::<bool>().prop_map(E::Known),
         1 => any::<bool>().prop_map(E::Deliberate),
+        2 => any::<bool>().prop_map(E::Suspend),
+        2 => (0_u8..6).prop_map(E::Others),
         3 => (0_usize..4).prop_map(E::Crash),
         4 => (0..GATES.len(), arbitrary::gate_seen()).prop_map(|(n, seen)| E::GateSays(n, seen)),
     ]
@@ -76,9 +82,9 @@ fn event() -> impl Strategy<Value = Event> {
 fn random_plan() -> impl Strategy<Value = Plan> {
     let steps = proptest::collection::vec((0_u8..8, 0_i64..60), 1..5);
     let gates = prop_oneof![1 => Just(Vec::new()), 1 => arbitrary::gates()];
-    let choices = (0_u8..3, any::<[bool; 6]>(), steps, gates);
-    choices.prop_map(|(traffic, flags, steps, gates)| {
-        let [revert, pause, unproven, git_too, measured, observe] = flags;
+    let choices = (0_u8..3, any::<[bool; 7]>(), steps, gates);
+    choices.prop_map(|(traffic, choices, steps, gates)| {
+        let [revert, pause, unproven, git_too, measured, observe, limited] = choices;
         let traffic = [Traffic::Routes, Traffic::Pods, Traffic::Switch][usize::from(traffic)];
         Plan {
             mode: if observe && traffic == Traffic::Routes { Mode::Observe } else { Mode::Enforce },
@@ -94,6 +100,8 @@ fn random_plan() -> impl Strategy<Value = Plan> {
             },
             git: git_too.then(git),
             gates,
+            class: Some("standard".to_owned()),
+            max_trials: limited.then_some(1),
             ..plan()
         }
     })
@@ -181,6 +189,11 @@ fn happen(world: &mut World, event: &Event, count: usize) {
         Event::GateSays(gate, seen) => {
             cluster.gates.insert(GATES[*gate].to_owned(), seen.clone());
         }
+        Event::Suspend(on) => {
+            let by = on.then(|| "Namespace shop".to_owned());
+            cluster.fleet.suspended = by.into_iter().collect();
+        }
+        Event::Others(kind) => cluster.fleet.others = others(*kind, cluster),
         Event::Crash(effects) => {
             let decision = world.look();
             world.state = decision.next;
@@ -188,6 +201,26 @@ fn happen(world: &mut World, event: &Event, count: usize) {
                 world.carry_out(effect);
             }
         }
+    }
+}
+
+/// Nobody, one on trial, two that failed lately, or one that failed with what is applied here.
+fn others(kind: u8, cluster: &Cluster) -> Vec<Member> {
+    let commit = cluster.applied.clone();
+    let failed = |commit| Some(Failed { at: cluster.now, commit, siblings: Vec::new() });
+    let other = |name: &str, slot, commit, failed| {
+        let class = Some("standard".to_owned());
+        Member { rollout: name.to_owned(), class, slot, commit, failed }
+    };
+    match kind {
+        0 | 1 => Vec::new(),
+        2 => vec![other("shop/api", Slot::OnTrial, commit, None)],
+        3 => vec![other("shop/api", Slot::Waits { since: cluster.now }, None, None)],
+        4 => vec![
+            other("shop/api", Slot::None, None, failed(None)),
+            other("shop/cart", Slot::None, None, failed(None)),
+        ],
+        _ => vec![other("shop/api", Slot::None, None, failed(commit))],
     }
 }
 
@@ -215,6 +248,7 @@ pub(crate) fn heal_all(world: &mut World) {
     cluster.gated = true;
     cluster.forge = Ok(());
     cluster.gates.clear();
+    cluster.fleet = Fleet::default();
     if cluster.desired == 0 {
         cluster.scale(4);
     }
@@ -281,6 +315,9 @@ proptest! {
             let decision = decide(plan, &state, &seen, now);
             never_open_to_the_unjudged(&decision.next, &seen, &decision.effects);
             prop_assert_eq!(&decision, &decide(plan, &state, &seen, now));
+            let mut less = seen.clone();
+            less.fleet.others.retain(|other| other.matters_to(plan, &state, &seen));
+            prop_assert_eq!(&decision, &decide(plan, &state, &less, now));
             missing_data_never_raises(plan, &state, &decision.next, &seen.verdict);
         }
     }

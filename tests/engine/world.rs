@@ -52,6 +52,8 @@ pub(crate) fn plan() -> Plan {
         rollout: "shop/web".to_owned(),
         uid: "u1".to_owned(),
         mode: Mode::Enforce,
+        class: None,
+        max_trials: None,
         traffic: Traffic::Routes,
         steps: steps(Traffic::Routes),
         analysis: analysis(true),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidegate_engine::Questions;
+use tidegate_engine::fleet::Fleet;
 use tidegate_engine::judge::Verdict;
 use tidegate_engine::observed::{
     Around, Deployed, Observed, Pinned, Pods, RouteView, TrafficView, Trouble, TroubleKind,
@@ -45,6 +46,7 @@ impl Local {
             delivered: self.delivered.clone(),
             gates: BTreeMap::new(),
             around: Around::default(),
+            fleet: Fleet::default(),
         })
     }
 

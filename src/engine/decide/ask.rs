@@ -4,6 +4,7 @@ use super::back::abort;
 use super::forward::after;
 use super::gates;
 use super::promote::is_handing_over;
+use super::still;
 use super::turn::{About, Turn};
 use crate::observed::{Ask, What};
 use crate::reason::Reason;
@@ -19,11 +20,17 @@ pub(super) enum Answered {
 
 /// A person comes before the plan. A request is answered once: one that must wait for a later
 /// stage stays unanswered, what does not apply is answered by doing nothing.
-pub(super) fn answer(turn: &mut Turn<'_>, trial: Trial) -> Answered {
+pub(super) fn answer(turn: &mut Turn<'_>, mut trial: Trial) -> Answered {
     let asked = turn.take_ask(&About::from(&trial), |ask| !must_wait(ask, &trial.stage));
     let Some(ask) = asked else { return Answered::Go(trial) };
+    let was_kept = ask.what.leads_on() && still::failed_sibling(turn, &trial).is_some();
+    trial.alone |= was_kept;
     match ask.what {
         What::Pause => pause(turn, trial, &ask),
+        What::Resume if was_kept && !matches!(trial.stage, Stage::Paused { .. }) => {
+            resumed(turn, &ask);
+            Answered::Done(trial)
+        }
         What::Resume => resume(turn, trial, &ask),
         What::Promote => promote(turn, trial, &ask),
         What::PromoteFull => promote_full(turn, trial, &ask),
@@ -62,9 +69,13 @@ fn resume(turn: &mut Turn<'_>, mut trial: Trial, ask: &Ask) -> Answered {
     } else if !was_held {
         return Answered::Go(trial);
     }
+    resumed(turn, ask);
+    Answered::Done(trial)
+}
+
+fn resumed(turn: &mut Turn<'_>, ask: &Ask) {
     turn.grant(Reason::ResumedByPerson);
     turn.say(Reason::ResumedByPerson, format!("{} resumed the trial", ask.who));
-    Answered::Done(trial)
 }
 
 fn promote(turn: &mut Turn<'_>, mut trial: Trial, ask: &Ask) -> Answered {

@@ -2,24 +2,26 @@
 
 use super::read_back::{is_free, is_home};
 use super::rest::deployed_revision;
-use super::revert::{Next, being_reverted, disposition, reverting, told};
+use super::revert::{NOT_ALONE, Next, being_reverted, disposition, reverting, told};
 use super::turn::{About, Turn};
 use crate::defaults;
 use crate::effect::{RevertOutcome, Severity};
+use crate::fleet::{NAMED, named};
 use crate::observed::{Deployed, Observed, What, Workload};
 use crate::reason::Reason;
-use crate::state::{Cause, GitRevision, Origin, Outcome, Quarantined, Stage, Trial};
+use crate::state::{Cause, Failed, GitRevision, Origin, Outcome, Quarantined, Stage, Trial};
 
 /// Turns a trial around. The effects of this very decision already ask for weight 0.
 pub(super) fn abort(turn: &mut Turn<'_>, mut trial: Trial, cause: Cause) -> Trial {
     if cause.is_blame() {
         quarantine(turn, &trial);
     }
+    let siblings = if cause.is_fail() { failed(turn, &trial) } else { String::new() };
     if cause.is_failure() {
-        let message = format!("traffic goes back to stable: {}", cause.message());
+        let message = format!("traffic goes back to stable: {}{siblings}", cause.message());
         turn.notify(Severity::Warning, cause.reason(), message);
     }
-    turn.say(cause.reason(), cause.message());
+    turn.say(cause.reason(), format!("{}{siblings}", cause.message()));
     if cause == Cause::Bypassed {
         bypassed(turn, &trial);
     }
@@ -45,11 +47,31 @@ fn bypassed(turn: &mut Turn<'_>, trial: &Trial) {
     turn.now_stable(&template, git);
 }
 
-fn quarantine(turn: &mut Turn<'_>, trial: &Trial) {
-    let git = match &trial.origin {
+/// The commit that brought the canary, if one did.
+fn commit(trial: &Trial) -> Option<GitRevision> {
+    match &trial.origin {
         Origin::Git { bad, .. } => Some(bad.clone()),
         Origin::OutOfBand { .. } | Origin::Unknown => None,
+    }
+}
+
+/// The others are to know of it, and people of the others: who is on trial with the same commit.
+fn failed(turn: &mut Turn<'_>, trial: &Trial) -> String {
+    let commit = commit(trial);
+    let siblings = commit.as_ref().map(|commit| turn.seen.fleet.siblings(commit));
+    let siblings = siblings.unwrap_or_default();
+    let told = if siblings.is_empty() {
+        String::new()
+    } else {
+        format!("; held, for they are on trial with the same commit: {}", named(&siblings))
     };
+    let siblings = siblings.into_iter().take(NAMED).map(str::to_owned).collect();
+    turn.next.failed = Some(Failed { at: turn.now, commit, siblings });
+    told
+}
+
+fn quarantine(turn: &mut Turn<'_>, trial: &Trial) {
+    let git = commit(trial);
     let failed = &mut turn.next.quarantine;
     failed.retain(|known| known.revision != trial.canary);
     failed.push(Quarantined { revision: trial.canary.clone(), git, at: turn.now });
@@ -133,8 +155,8 @@ fn aborting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, cause: Cause
         }
         Next::Rest(told, revert) => {
             turn.say(Reason::Held, format!("traffic is on stable; held: {}", cause.message()));
-            if let Some((reason, message)) = told {
-                turn.notify(Severity::Critical, reason, message.to_owned());
+            if let Some((severity, reason, message)) = told {
+                turn.notify_once(&mut trial, severity, reason, message.clone());
                 turn.say(reason, message);
             }
             Stage::Aborted { cause, revert, since: turn.now }
@@ -230,6 +252,9 @@ fn aborted(
     }
     let (reason, message) = match &revert {
         Some(outcome) => told(outcome),
+        None if trial.told.contains(&Reason::FleetHold) => {
+            (Reason::FleetHold, format!("{}; {NOT_ALONE}", cause.message()))
+        }
         None => (Reason::Held, cause.message()),
     };
     turn.say(reason, format!("traffic is on stable; held: {message}"));

@@ -6,6 +6,7 @@ use super::back::{abort, is_taken};
 use super::gates::{self, Passage, say_beside};
 use super::promote;
 use super::read_back::is_at;
+use super::still;
 use super::turn::Turn;
 use crate::effect::Severity;
 use crate::judge::{Unclear, Verdict, words};
@@ -23,6 +24,12 @@ pub(super) fn forward(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) ->
     if is_first && !matches!(trial.stage, Stage::Starting { .. }) {
         trial.ready = Some(turn.now);
     }
+    if !is_final(turn, &trial, work)
+        && let Some(keeps) = still::keeps(turn, &trial)
+    {
+        return Some(still::stand(turn, trial, keeps));
+    }
+    still::go_on(turn, &mut trial);
     match trial.stage {
         Stage::Settling { since } => Some(settling(turn, trial, work, since)),
         Stage::Starting { since } => Some(starting(turn, trial, work, since)),
@@ -39,10 +46,14 @@ pub(super) fn forward(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) ->
     }
 }
 
+/// The Deployment has the tested pods, or was asked to take them now.
+fn is_final(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> bool {
+    promote::is_handing_over(&trial.stage) || is_taken(turn.seen, trial, work)
+}
+
 /// What aborts at once, from any stage that could still go back.
 fn harm(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> Option<Cause> {
-    let is_final = promote::is_handing_over(&trial.stage) || is_taken(turn.seen, trial, work);
-    if is_final || promote::is_stable_down(turn, trial) {
+    if is_final(turn, trial, work) || promote::is_stable_down(turn, trial) {
         return None; // no way back, or nothing to go back to
     }
     let canary = &turn.seen.canary;

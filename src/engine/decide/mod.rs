@@ -16,6 +16,7 @@ mod promote;
 mod read_back;
 mod rest;
 mod revert;
+mod still;
 mod turn;
 mod watch;
 
@@ -58,9 +59,10 @@ pub enum Wake {
 pub fn decide(plan: &Plan, state: &State, seen: &Observed, now: DateTime<Utc>) -> Decision {
     let mut turn = Turn::new(plan, seen, state, now);
     turn.forget_delivered();
+    let waited = turn.next.waiting.take();
     match (state.trial.clone(), &seen.workload) {
         (None, None) => turn.say(Reason::WorkloadMissing, "the Deployment does not exist"),
-        (None, Some(workload)) => rest::rest(&mut turn, workload),
+        (None, Some(workload)) => rest::rest(&mut turn, workload, waited.as_ref()),
         (Some(trial), None) => turn.next.trial = back::orphaned(&mut turn, trial),
         (Some(trial), Some(workload)) => {
             let mut next = on_trial(&mut turn, trial, workload);

@@ -269,6 +269,7 @@ fn promoted(turn: &mut Turn<'_>, trial: &Trial) {
     turn.notify(Severity::Info, Reason::Promoted, message.clone());
     turn.say(Reason::Promoted, message);
     turn.end(trial, Outcome::Promoted);
+    turn.next.failed = None;
     let git = match &trial.origin {
         Origin::Git { bad, .. } => Some(bad.clone()),
         Origin::OutOfBand { .. } | Origin::Unknown => {

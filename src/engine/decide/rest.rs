@@ -1,17 +1,20 @@
 //! Without a trial: stable serves all, and a new template starts one.
 
 use super::caution;
+use super::still;
 use super::turn::{About, Turn};
 use crate::defaults;
 use crate::effect::Severity;
+use crate::fleet::named;
 use crate::observed::{Deployed, What, Workload};
 use crate::plan::{Mode, OnRestart};
 use crate::reason::Reason;
 use crate::state::{
-    Ended, GitRevision, Origin, Outcome, Revision, Skip, Stable, Stage, Trial, TrialId,
+    Ended, GitRevision, Origin, Outcome, Revision, Skip, Stable, Stage, Trial, TrialId, Waiting,
 };
 
-pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
+/// `waited`: the template waited at the gate before.
+pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload, waited: Option<&Waiting>) {
     let Some(stable) = turn.next.stable.clone() else {
         first_sight(turn, workload);
         return;
@@ -20,7 +23,11 @@ pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
     if workload.template == stable.revision {
         turn.refuse_ask(&About::from(workload)); // nothing is on trial
         keep_good_revision(turn, workload);
-        turn.say(Reason::Stable, format!("{} serves all traffic{}", stable.revision, last(turn)));
+        let (last, suspended) = (last(turn), suspended(turn));
+        turn.say(
+            Reason::Stable,
+            format!("{} serves all traffic{last}{suspended}", stable.revision),
+        );
         caution::at_rest(turn);
         return;
     }
@@ -46,7 +53,10 @@ pub(super) fn rest(turn: &mut Turn<'_>, workload: &Workload) {
         stay_quarantined(turn, workload);
         return;
     }
-    if !watch && !retry && must_wait(turn, workload) {
+    if !watch && let Some(reason) = must_wait(turn, workload, retry, waited) {
+        let since = waited.map_or(turn.now, |waited| waited.since);
+        let class = turn.plan.class.clone();
+        turn.next.waiting = Some(Waiting { since, reason, class });
         return;
     }
     start(turn, workload, &stable, retry);
@@ -77,17 +87,69 @@ fn restarted(turn: &mut Turn<'_>, workload: &Workload, stable: Stable) {
     turn.now_stable(template, stable.git);
 }
 
-/// Trials start in windows. What helps at once does not wait: a revision that was promoted before,
-/// or any where stable is down. Nor does a person's word.
-fn must_wait(turn: &mut Turn<'_>, workload: &Workload) -> bool {
-    let helps = turn.next.promoted.contains(&workload.template) || turn.seen.stable.ready == 0;
+/// People see it before a release has to wait for it.
+fn suspended(turn: &Turn<'_>) -> String {
+    let by = turn.seen.fleet.suspended_by();
+    by.map_or_else(String::new, |by| format!("; suspended by {by}: no trial starts"))
+}
+
+/// Why no trial starts, which is said. Nothing starts what is suspended. Windows and others are not
+/// waited for by what helps at once: a revision that was promoted before, or any where stable is
+/// down; nor by a person's word.
+fn must_wait(
+    turn: &mut Turn<'_>,
+    workload: &Workload,
+    retry: bool,
+    waited: Option<&Waiting>,
+) -> Option<Reason> {
+    let template = &workload.template;
+    if let Some(by) = turn.seen.fleet.suspended_by() {
+        turn.say(Reason::Suspended, format!("{template} waits: suspended by {by}"));
+        return Some(Reason::Suspended);
+    }
+    let helps = turn.next.promoted.contains(template) || turn.seen.stable.ready == 0;
+    if helps || retry || is_wanted(turn, workload) {
+        return None;
+    }
+    if turn.is_outside_window(&format!("{template} starts")) {
+        return Some(Reason::OutsideWindow);
+    }
+    if let Some(why) = still::failed_before(turn, workload) {
+        let message = format!("{template} waits: {why}; `retry` starts it all the same");
+        turn.say(Reason::SiblingFailed, message);
+        return Some(Reason::SiblingFailed);
+    }
+    is_one_too_many(turn, workload, waited).then_some(Reason::TooManyTrials)
+}
+
+/// A person says to go on with what waits.
+fn is_wanted(turn: &Turn<'_>, workload: &Workload) -> bool {
     let about = About::from(workload);
-    let is_wanted = turn.seen.ask.as_ref().is_some_and(|ask| {
+    turn.seen.ask.as_ref().is_some_and(|ask| {
         let goes_on = matches!(ask.what, What::Promote | What::PromoteFull);
         let is_new = turn.next.answered.as_ref() != Some(&ask.token);
         goes_on && is_new && ask.fault(&about.revision, about.git.as_ref()).is_none()
-    });
-    !helps && !is_wanted && turn.is_outside_window(&format!("{} starts", workload.template))
+    })
+}
+
+/// As many trials of the class run as may, or are about to.
+fn is_one_too_many(turn: &mut Turn<'_>, workload: &Workload, waited: Option<&Waiting>) -> bool {
+    let plan = turn.plan;
+    let (Some(class), Some(most)) = (&plan.class, plan.max_trials) else { return false };
+    let since = waited.map_or(turn.now, |waited| waited.since);
+    let before = turn.seen.fleet.before(&plan.rollout, class, since);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    if before.len() < most {
+        return false;
+    }
+    let message = format!(
+        "{} waits for {} of class {class}, {most} at a time: {}",
+        workload.template,
+        before.len(),
+        named(&before),
+    );
+    turn.say(Reason::TooManyTrials, message);
+    true
 }
 
 /// The template came again: by automation that does not know, or an engine that lags.
@@ -183,6 +245,9 @@ fn start(turn: &mut Turn<'_>, workload: &Workload, stable: &Stable, retry: bool)
         skip,
         handed: false,
         gates: None,
+        class: turn.plan.class.clone(),
+        stands: None,
+        alone: retry,
         told: Vec::new(),
         stage,
     });

@@ -7,10 +7,14 @@ use super::rest::deployed_revision;
 use super::turn::{About, Turn};
 use crate::defaults;
 use crate::effect::{RevertOrder, RevertOutcome, Severity};
+use crate::fleet::named;
 use crate::observed::{What, Workload};
 use crate::plan::{GitPlan, OnFailure};
 use crate::reason::Reason;
 use crate::state::{Cause, GitRevision, Origin, Stage, Trial};
+
+/// Said of a release that is not reverted since others failed with it.
+pub(super) const NOT_ALONE: &str = "nothing is reverted, for it is not alone";
 
 /// Where a failure leads once traffic is home.
 pub(super) enum Next {
@@ -18,8 +22,8 @@ pub(super) enum Next {
     Revert(RevertOrder),
     /// Git never had it: only the template.
     Restore,
-    /// Nothing is reverted; the reason when that is not what the plan or a person said.
-    Rest(Option<(Reason, &'static str)>, Option<RevertOutcome>),
+    /// Nothing is reverted; what people are told when that is not what the plan or a person said.
+    Rest(Option<(Severity, Reason, String)>, Option<RevertOutcome>),
 }
 
 /// Never revert the innocent: only what the release is to blame for, only what Git brought.
@@ -46,14 +50,21 @@ pub(super) fn disposition(turn: &Turn<'_>, trial: &Trial, work: &Workload, cause
     match (&trial.origin, &turn.plan.git) {
         (Origin::OutOfBand { .. }, _) => Next::Restore,
         (Origin::Git { .. } | Origin::Unknown, None) => {
-            let why = "nothing is reverted: the Rollout has no repository";
-            Next::Rest(Some((Reason::NoRepository, why)), None)
+            let why = "nothing is reverted: the Rollout has no repository".to_owned();
+            Next::Rest(Some((Severity::Critical, Reason::NoRepository, why)), None)
         }
         (Origin::Unknown, Some(_)) => {
-            let why = "nothing is reverted: no commit explains the template";
-            Next::Rest(Some((Reason::CulpritUnknown, why)), Some(RevertOutcome::CulpritUnknown))
+            let why = "nothing is reverted: no commit explains the template".to_owned();
+            let told = (Severity::Critical, Reason::CulpritUnknown, why);
+            Next::Rest(Some(told), Some(RevertOutcome::CulpritUnknown))
         }
         (Origin::Git { good, bad }, Some(git)) => {
+            if let Some(hold) = turn.fleet_hold().filter(|_| cause.is_fail()) {
+                let failed = named(&hold.rollouts);
+                let why = format!("{NOT_ALONE}: releases of {failed} failed at once");
+                // One alert tells people of all of them.
+                return Next::Rest(Some((Severity::Warning, Reason::FleetHold, why)), None);
+            }
             let at = trial.stage.since();
             Next::Revert(order(turn, trial, git, (good, bad), cause.message(), at))
         }

@@ -6,6 +6,7 @@ use super::rest::deployed_revision;
 use super::{Decision, Wake};
 use crate::defaults;
 use crate::effect::{Effect, Notice, RevertOutcome, Severity};
+use crate::fleet::{self, Hold};
 use crate::observed::{Ask, Observed, Workload};
 use crate::plan::Plan;
 use crate::reason::Reason;
@@ -79,6 +80,14 @@ impl<'a> Turn<'a> {
         true
     }
 
+    /// Releases of so many Rollouts failed at once that none is reverted.
+    pub(super) fn fleet_hold(&self) -> Option<Hold> {
+        let others = self.seen.fleet.others.iter();
+        let fails = others.filter_map(|other| Some((&*other.rollout, other.failed.as_ref()?.at)));
+        let own = self.next.failed.as_ref().map(|failed| (&*self.plan.rollout, failed.at));
+        fleet::hold(fails.chain(own), self.now)
+    }
+
     /// Tells people, once it is written down.
     pub(super) fn notify(&mut self, severity: Severity, reason: Reason, message: String) {
         let id = self.next.notices;
@@ -113,6 +122,10 @@ impl<'a> Turn<'a> {
         let ask = self.ask()?;
         if let Some(reason) = ask.fault(&about.revision, about.git.as_ref()) {
             self.answer(ask, Answer::Refused(reason));
+            return None;
+        }
+        if ask.what.leads_on() && !self.seen.fleet.suspended.is_empty() {
+            self.answer(ask, Answer::Refused(Reason::Suspended));
             return None;
         }
         if !me(&ask) {

@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::branch::{Branch, Commit};
 use crate::effect::{Effect, RevertOutcome};
+use crate::fleet::Fleet;
 use crate::judge::Verdict;
 use crate::observed::{
     Around, Ask, Deployed, GateSays, GateSeen, Observed, Pinned, Pods, RouteView, TrafficView,
@@ -106,6 +107,8 @@ pub struct Cluster {
     pub restart: bool,
     /// What decides nothing.
     pub around: Around,
+    /// Who suspends the Rollout, and the others.
+    pub fleet: Fleet,
 }
 
 impl Cluster {
@@ -148,6 +151,7 @@ impl Cluster {
             run: BTreeSet::new(),
             restart: false,
             around: Around::default(),
+            fleet: Fleet::default(),
         }
     }
 
@@ -363,6 +367,7 @@ impl Cluster {
             delivered: self.delivered.clone(),
             gates: self.asked_gates(state),
             around: self.around.clone(),
+            fleet: self.fleet.clone(),
         }
     }
 

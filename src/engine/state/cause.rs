@@ -88,6 +88,11 @@ impl Cause {
         }
     }
 
+    /// The release is to blame by itself: no person said so.
+    pub const fn is_fail(&self) -> bool {
+        self.is_blame() && !matches!(self, Self::Person { .. })
+    }
+
     /// Something went wrong; the others end a trial quietly.
     pub const fn is_failure(&self) -> bool {
         match self {

@@ -84,6 +84,10 @@ pub struct State {
     pub warned: Option<Revision>,
     /// Told to people soon. Written with the transition, removed when delivered.
     pub outbox: Vec<Notice>,
+    /// A new template waits at the gate.
+    pub waiting: Option<Waiting>,
+    /// A release failed, and none was promoted since.
+    pub failed: Option<Failed>,
     /// The last request of a person, and what became of it. It stays when an engine takes it back
     /// from where it was written.
     pub request: Option<Request>,
@@ -132,6 +136,15 @@ pub struct Trial {
     /// What the gates of the place where the trial is have said.
     #[serde(default)]
     pub gates: Option<AtGates>,
+    /// The class that it is counted in.
+    #[serde(default)]
+    pub class: Option<String>,
+    /// Since when it stands still: it takes no step, and its deadlines wait.
+    #[serde(default)]
+    pub stands: Option<DateTime<Utc>>,
+    /// A person said to go on though another release of the same commit failed.
+    #[serde(default)]
+    pub alone: bool,
     /// What people were already told about this trial, so that they are told once.
     pub told: Vec<Reason>,
     /// Where in its life it is.
@@ -195,6 +208,31 @@ pub enum Outcome {
         #[serde(default)]
         would_revert: Option<RevertOrder>,
     },
+}
+
+/// A new template that waits at the gate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// Since when. A newer template keeps the place of the one before.
+    pub since: DateTime<Utc>,
+    /// For what.
+    pub reason: Reason,
+    /// The class that its trial will be counted in.
+    pub class: Option<String>,
+}
+
+/// A release that failed by itself: no person ended it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failed {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The commit that brought it, if one did.
+    pub commit: Option<GitRevision>,
+    /// Who else was on trial with that commit then, the first few.
+    #[serde(default)]
+    pub siblings: Vec<String>,
 }
 
 /// A revision that failed.

@@ -196,6 +196,26 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// As if it, or the part of it, had begun at this time.
+    pub(crate) fn begin_at(&mut self, at: DateTime<Utc>) {
+        match self {
+            Self::Settling { since }
+            | Self::Starting { since }
+            | Self::Shifting { since, .. }
+            | Self::Baking { since, .. }
+            | Self::Paused { since, .. }
+            | Self::FastForward { since }
+            | Self::Promoting { since, .. }
+            | Self::Aborting { since, .. }
+            | Self::Reverting { since, .. }
+            | Self::Restoring { since, .. }
+            | Self::Aborted { since, .. }
+            | Self::Watching { since } => *since = at,
+        }
+    }
+}
+
 /// Where a rollout stands in one word, for `kubectl get`: the stage without its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Phase {

@@ -206,6 +206,9 @@ fn on_trial(stage: Stage) -> State {
         skip: None,
         handed: false,
         gates: None,
+        class: None,
+        stands: None,
+        alone: false,
         told: Vec::new(),
         stage,
     };

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
-use tidegate_api::{HELD_LABEL, ROLLOUT_LABEL};
+use tidegate_api::{HELD_LABEL, ROLLOUT_LABEL, SUSPEND_ANNOTATION};
 
 use super::Key;
 use crate::kubernetes::{Kind, names};
@@ -65,14 +65,24 @@ pub(super) struct Index {
     references: BTreeMap<(Kind, String, String), u64>,
     /// Watches that have told everything once.
     told: BTreeSet<(Kind, Option<String>)>,
+    /// Namespaces whose Rollouts are suspended.
+    suspended: BTreeSet<String>,
+    /// The controller's own namespace.
+    home: String,
 }
 
 impl Index {
+    /// Knows of nothing but the controller's own namespace.
+    pub(super) fn at_home(home: &str) -> Self {
+        Self { home: home.to_owned(), ..Self::default() }
+    }
+
     /// The Rollouts that an object may matter to.
     pub(super) fn touched(&mut self, kind: Kind, object: &Object, gone: bool) -> Vec<Key> {
         match kind {
             Kind::Rollout => self.rollout(object, gone),
             Kind::Deployment => self.deployment(object, gone),
+            Kind::Namespace => self.namespace(object, gone),
             Kind::Kustomization | Kind::Application => {
                 let at = (kind, object.namespace.clone(), object.name.clone());
                 self.engines.get(&at).into_iter().flatten().cloned().collect()
@@ -177,6 +187,22 @@ impl Index {
             return Vec::new();
         }
         self.rollouts_in(kind.is_namespaced().then_some(object.namespace.as_str()))
+    }
+
+    /// Of a Namespace only its suspension matters, and of the controller's own to everybody.
+    fn namespace(&mut self, object: &Object, gone: bool) -> Vec<Key> {
+        let value = object.annotations.get(SUSPEND_ANNOTATION);
+        let is_suspended = !gone && value.is_some_and(|value| value == "true");
+        let is_news = if is_suspended {
+            self.suspended.insert(object.name.clone())
+        } else {
+            self.suspended.remove(&object.name)
+        };
+        if is_news {
+            self.rollouts_in((object.name != self.home).then_some(object.name.as_str()))
+        } else {
+            Vec::new()
+        }
     }
 
     fn is_told(&self, kind: Kind, namespace: &str) -> bool {

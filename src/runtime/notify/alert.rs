@@ -10,6 +10,7 @@
 //! | `TidegateGateBypassed` | critical | a template rolled out unjudged | 15 min later |
 //! | `TidegateEngineBlocked` | warning | the condition `EngineBlocked` | its end |
 //! | `TidegateStableConfigGone` | warning | the condition `StableConfigGone` | its end |
+//! | `TidegateFleetHold` | critical | the third release that fails in 5 min | 15 min after the last |
 //! | `TidegatePromoted` | info | the end of a trial | 5 min later |
 //!
 //! An alert that ends within the `group_wait` of an Alertmanager is dropped there: hence the 15
@@ -21,6 +22,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use tidegate_api::ConditionType;
 use tidegate_engine::effect::RevertOutcome;
+use tidegate_engine::fleet::Hold;
 use tidegate_engine::reason::Reason;
 use tidegate_engine::state::{Cause, Ended, Origin, Outcome, PausedBy, Stage, State, Trial};
 
@@ -103,7 +105,7 @@ pub fn alerts(
     standing: &Standing,
     now: DateTime<Utc>,
 ) -> Vec<Alert> {
-    let mut found = Found { subject, now, alerts: Vec::new() };
+    let mut found = Found { subject, now, siblings: siblings(state), alerts: Vec::new() };
     if let Some(trial) = &state.trial {
         found.on_trial(trial);
     }
@@ -121,9 +123,29 @@ pub fn alerts(
     found.alerts
 }
 
+/// The one alert of all Rollouts: releases of so many failed at once that none is reverted.
+pub fn hold_alert(cluster: &str, hold: &Hold) -> Alert {
+    let mut labels = BTreeMap::new();
+    let fixed =
+        [("alertname", "TidegateFleetHold"), ("severity", "critical"), ("cluster", cluster)];
+    for (key, value) in fixed.into_iter().filter(|(_, value)| !value.is_empty()) {
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    let (count, until) = (hold.rollouts.len(), hold.until.format("%H:%M UTC"));
+    let summary = format!(
+        "releases of {count} Rollouts failed at once: traffic is on stable, and no release that \
+         fails before {until} is reverted"
+    );
+    let words = [("summary", summary), ("rollouts", hold.rollouts.join(", "))];
+    let annotations = words.into_iter().map(|(key, text)| (key.to_owned(), text)).collect();
+    Alert { labels, annotations, from: hold.since, to: Some(hold.until) }
+}
+
 struct Found<'a> {
     subject: &'a Subject,
     now: DateTime<Utc>,
+    /// Who else was on trial with the commit that failed last; empty: nobody.
+    siblings: String,
     alerts: Vec<Alert>,
 }
 
@@ -261,9 +283,22 @@ impl Found<'_> {
         if self.alerts.iter().any(|alert| alert.labels == labels) {
             return;
         }
-        let annotations = words.into_iter().map(|(key, text)| (key.to_owned(), text)).collect();
+        let mut annotations: BTreeMap<_, _> =
+            words.into_iter().map(|(key, text)| (key.to_owned(), text)).collect();
+        if name == "TidegateAborted" && !self.siblings.is_empty() {
+            annotations.insert("siblings".to_owned(), self.siblings.clone());
+        }
         self.alerts.push(Alert { labels, annotations, from, to });
     }
+}
+
+/// Who else was on trial with the commit of this trial, or of the last one, when it failed.
+fn siblings(state: &State) -> String {
+    let last = || state.last.as_ref().map(|last| &last.origin);
+    let origin = state.trial.as_ref().map(|trial| &trial.origin).or_else(last);
+    let Some(Origin::Git { bad, .. }) = origin else { return String::new() };
+    let failed = state.failed.as_ref().filter(|failed| failed.commit.as_ref() == Some(bad));
+    failed.map(|failed| failed.siblings.join(", ")).unwrap_or_default()
 }
 
 /// The documented reason of an abort, and who wrote what no commit brought.
@@ -310,7 +345,7 @@ pub(crate) fn outcome_text(outcome: &RevertOutcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_engine::state::{Origin, Revision, TrialId};
+    use tidegate_engine::state::{Failed, GitRevision, Origin, Revision, TrialId};
 
     const START: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
@@ -338,6 +373,9 @@ mod tests {
             skip: None,
             handed: false,
             gates: None,
+            class: None,
+            stands: None,
+            alone: false,
             told: Vec::new(),
             stage,
         };
@@ -374,6 +412,23 @@ mod tests {
         assert!(names(&promoted, TimeDelta::minutes(5)).is_empty());
         let past = ended(Outcome::Aborted { cause: Cause::Bypassed, revert: None });
         assert_eq!(names(&past, TimeDelta::minutes(1)), ["TidegateGateBypassed"]);
+    }
+
+    #[test]
+    fn an_abort_names_who_is_on_trial_with_the_same_commit() {
+        let mut state = on_trial(Stage::Aborting { cause: bad(), since: START });
+        let siblings = vec!["shop/api".to_owned(), "shop/cart".to_owned()];
+        let commit = GitRevision::new("c1");
+        state.failed = Some(Failed { at: START, commit: Some(commit.clone()), siblings });
+        let fired = |state: &State| {
+            let fired = alerts(&Subject::default(), state, &Standing::default(), START);
+            fired[0].annotations.get("siblings").cloned()
+        };
+        assert_eq!(fired(&state), None, "it was another trial");
+        if let Some(trial) = &mut state.trial {
+            trial.origin = Origin::Git { good: GitRevision::new("c0"), bad: commit };
+        }
+        assert_eq!(fired(&state).as_deref(), Some("shop/api, shop/cart"));
     }
 
     #[test]

@@ -7,10 +7,11 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use reqwest::Url;
 use serde_json::{Value, json};
+use tidegate_engine::fleet::Hold;
 use tidegate_engine::state::State;
 use tokio::sync::{Notify, watch};
 
-use super::alert::{Alert, Standing, Subject, alerts};
+use super::alert::{Alert, Standing, Subject, alerts, hold_alert};
 use crate::runtime::lease::Leading;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::{Key, said};
@@ -49,6 +50,8 @@ pub struct Alertmanagers {
     urls: Vec<Url>,
     client: reqwest::Client,
     bases: Mutex<BTreeMap<Key, Basis>>,
+    /// The alert of all Rollouts together.
+    hold: Mutex<Option<Alert>>,
     /// What was posted as firing, by its labels: to be posted as resolved once.
     posted: Mutex<BTreeMap<Labels, Alert>>,
     changed: Notify,
@@ -64,8 +67,8 @@ impl Alertmanagers {
             .build()
             .map_err(BadAlertmanager::Client)?;
         let urls = urls.iter().map(|url| endpoint(url)).collect::<Result<_, _>>()?;
-        let (bases, posted) = (Mutex::default(), Mutex::default());
-        Ok(Self { urls, client, bases, posted, changed: Notify::new() })
+        let (bases, hold, posted) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { urls, client, bases, hold, posted, changed: Notify::new() })
     }
 
     /// The Rollout's state is this now. What fires anew, or no more, is posted at once.
@@ -87,6 +90,16 @@ impl Alertmanagers {
         let is_changed = before != firing(&new);
         bases.insert(key.clone(), new);
         if is_changed {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Whether releases of many failed at once. It is posted at once, as is one more of them.
+    pub(in crate::runtime) fn tell_hold(&self, cluster: &str, hold: Option<&Hold>) {
+        let new = hold.map(|hold| hold_alert(cluster, hold));
+        let mut known = lock(&self.hold);
+        if *known != new {
+            *known = new;
             self.changed.notify_one();
         }
     }
@@ -143,6 +156,8 @@ impl Alertmanagers {
                 firing.insert(alert.labels.clone(), alert);
             }
         }
+        let hold = lock(&self.hold).clone().filter(|hold| hold.to.is_none_or(|to| now < to));
+        firing.extend(hold.map(|hold| (hold.labels.clone(), hold)));
         let mut posted = lock(&self.posted);
         let ended = posted.values().filter(|alert| !firing.contains_key(&alert.labels));
         let mut body: Vec<_> = ended.map(|alert| wire(alert, now)).collect();
@@ -222,5 +237,25 @@ mod tests {
         assert_eq!(last[0]["endsAt"], "1970-01-01T00:06:00.000Z");
         // And then nothing more happens.
         assert!(all.body(start + TimeDelta::minutes(7)).is_empty());
+    }
+
+    #[tokio::test]
+    async fn many_that_fail_at_once_are_one_alert_that_ends_by_itself() {
+        let all = Alertmanagers::new(&[]).unwrap();
+        let since = DateTime::UNIX_EPOCH;
+        let rollouts = ["shop/a", "shop/b", "shop/c"].map(str::to_owned).to_vec();
+        let hold = Hold { since, until: since + TimeDelta::minutes(15), rollouts };
+        all.tell_hold("blue", Some(&hold));
+        tokio::time::timeout(DEADLINE, all.changed.notified()).await.unwrap();
+        let body = all.body(since);
+        assert_eq!(body.len(), 1);
+        let labels = json!({"alertname": "TidegateFleetHold", "severity": "critical",
+            "cluster": "blue"});
+        assert_eq!(body[0]["labels"], labels);
+        assert_eq!(body[0]["annotations"]["rollouts"], "shop/a, shop/b, shop/c");
+        // Nobody takes a turn any more, and still it ends.
+        let last = all.body(hold.until);
+        assert_eq!(last[0]["endsAt"], "1970-01-01T00:15:00.000Z");
+        assert!(all.body(hold.until + TimeDelta::minutes(1)).is_empty());
     }
 }

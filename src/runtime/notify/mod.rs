@@ -17,7 +17,7 @@ use tidegate_engine::effect::Notice;
 use tidegate_engine::state::State;
 
 pub(super) use alert::outcome_text;
-pub use alert::{Alert, Standing, Subject, alerts};
+pub use alert::{Alert, Standing, Subject, alerts, hold_alert};
 pub use alertmanager::{Alertmanagers, BadAlertmanager};
 
 use super::Key;

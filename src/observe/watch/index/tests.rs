@@ -94,3 +94,23 @@ fn what_rollouts_refer_to_wakes_them_when_it_changes_and_not_by_its_status() {
     let elsewhere = Object { namespace: "other".to_owned(), version: 1, ..object("slo", &[]) };
     assert!(index.touched(Kind::AnalysisTemplate, &elsewhere, false).is_empty());
 }
+
+#[test]
+fn a_suspended_namespace_wakes_its_rollouts_and_the_controller_s_own_wakes_all() {
+    let mut index = Index::at_home("tidegate-system");
+    let _ = index.touched(Kind::Rollout, &rollout("web", "front", 1), false);
+    let namespace = |name: &str, value: &str| Object {
+        annotations: [(SUSPEND_ANNOTATION.to_owned(), value.to_owned())].into(),
+        namespace: String::new(),
+        ..object(name, &[])
+    };
+    let mut touched =
+        |name, value, gone| index.touched(Kind::Namespace, &namespace(name, value), gone);
+    assert!(touched("shop", "false", false).is_empty());
+    assert_eq!(touched("shop", "true", false), [key("web")]);
+    assert!(touched("shop", "true", false).is_empty(), "nothing is new");
+    assert_eq!(touched("shop", "false", false), [key("web")]);
+    assert!(touched("bank", "true", false).is_empty());
+    assert_eq!(touched("tidegate-system", "true", false), [key("web")]);
+    assert_eq!(touched("tidegate-system", "true", true), [key("web")]);
+}
