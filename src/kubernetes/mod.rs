@@ -13,6 +13,7 @@ pub mod names;
 pub mod patch;
 mod revision;
 pub mod sets;
+mod surge;
 mod target;
 
 pub use accepted::is_accepted;
@@ -21,4 +22,5 @@ pub use cluster::{Cluster, Propagation};
 pub use error::{ClusterError, Verb};
 pub use kind::{Kind, ObjectName};
 pub use revision::{POD_TEMPLATE_HASH, revision_of};
+pub use surge::{max_surge, surge};
 pub use target::{CanaryService, Target};

@@ -76,7 +76,10 @@ pub(super) fn freed(state: &State, freed: &[String]) -> Option<Ask> {
         | Stage::Paused { .. }
         | Stage::FastForward { .. } => true,
         Stage::Promoting { part, .. } => {
-            !matches!(part, Promotion::HandingOver | Promotion::Releasing)
+            matches!(
+                part,
+                Promotion::Filling | Promotion::Pinning | Promotion::Waiting | Promotion::Spreading
+            )
         }
         Stage::Aborting { .. }
         | Stage::Reverting { .. }
@@ -168,6 +171,7 @@ mod tests {
                 home: None,
                 skip: None,
                 handed: false,
+                surged: false,
                 told: Vec::new(),
                 stage,
             }),

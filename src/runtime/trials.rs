@@ -378,6 +378,7 @@ mod tests {
             home: None,
             skip: None,
             handed: false,
+            surged: false,
             told: Vec::new(),
             stage: Stage::Settling { since: DateTime::UNIX_EPOCH },
         }

@@ -172,6 +172,7 @@ pub(crate) async fn one_look_reads_what_the_controllers_wrote(world: &'static Wo
         home: None,
         skip: None,
         handed: false,
+        surged: false,
         told: Vec::new(),
         stage: Stage::Starting { since: Utc::now() },
     });

@@ -143,6 +143,9 @@ fn part() -> impl Strategy<Value = Promotion> {
         Just(Promotion::Waiting),
         Just(Promotion::HandingOver),
         Just(Promotion::Releasing),
+        Just(Promotion::Spreading),
+        Just(Promotion::Surging),
+        Just(Promotion::Surged),
     ]
 }
 
@@ -164,21 +167,25 @@ fn reason() -> impl Strategy<Value = Reason> {
 
 fn trial(at: &Time) -> impl Strategy<Value = Trial> + use<> {
     let times = (at.clone(), of(at.clone()), of(at.clone()), of(at.clone()));
-    let parts =
-        (trial_id(), revision(), origin(), times, of(skip()), any::<bool>(), vec(reason(), 0..3));
+    let had = any::<[bool; 2]>();
+    let parts = (trial_id(), revision(), origin(), times, of(skip()), had, vec(reason(), 0..3));
     (parts, stage(at)).prop_map(
-        |((id, canary, origin, (started, ready, shared, home), skip, handed, told), stage)| Trial {
-            id,
-            canary,
-            origin,
-            started,
-            ready,
-            shared,
-            home,
-            skip,
-            handed,
-            told,
-            stage,
+        |((id, canary, origin, times, skip, [handed, surged], told), stage)| {
+            let (started, ready, shared, home) = times;
+            Trial {
+                id,
+                canary,
+                origin,
+                started,
+                ready,
+                shared,
+                home,
+                skip,
+                handed,
+                surged,
+                told,
+                stage,
+            }
         },
     )
 }
@@ -264,10 +271,12 @@ fn workload() -> impl Strategy<Value = Workload> {
         Just(Deployed::Unknown),
     ];
     let desired = prop_oneof![4 => 0_u32..6, 1 => Just(u32::MAX)];
-    (revision(), desired, any::<[bool; 4]>(), deployed, of(revision())).prop_map(
-        |(template, desired, [paused, settled, deliberate, restart], deployed, adopted)| Workload {
+    let pods = (desired, 0_u32..4);
+    (revision(), pods, any::<[bool; 4]>(), deployed, of(revision())).prop_map(
+        |(template, pods, [paused, settled, deliberate, restart], deployed, adopted)| Workload {
             template,
-            desired,
+            desired: pods.0,
+            surge: pods.1,
             paused,
             deployed,
             settled,
@@ -331,12 +340,14 @@ fn around() -> impl Strategy<Value = Around> {
 /// Any look at the world, consistent or not.
 pub(crate) fn observed() -> impl Strategy<Value = Observed> {
     let answers = (of(ask()), of(outcome()), vec(any::<u64>(), 0..3));
-    (of(workload()), pods(), pods(), traffic(), verdict(), answers, around()).prop_map(
-        |(workload, stable, canary, traffic, verdict, (ask, revert, delivered), around)| Observed {
-            is_blind: canary.desired % 2 == 1,
+    let sets = (pods(), pods(), pods());
+    (of(workload()), sets, traffic(), verdict(), answers, around()).prop_map(
+        |(workload, sets, traffic, verdict, (ask, revert, delivered), around)| Observed {
+            is_blind: sets.1.desired % 2 == 1,
             workload,
-            stable,
-            canary,
+            stable: sets.0,
+            canary: sets.1,
+            taken: sets.2,
             traffic,
             verdict,
             ask,

@@ -5,12 +5,12 @@ use tidegate_engine::effect::RevertOutcome;
 use tidegate_engine::judge::{Failure, Lane, Unclear, Verdict};
 use tidegate_engine::observed::{Ask, EngineWork, Pinned, Trouble, TroubleKind, What};
 use tidegate_engine::plan::{
-    GitWrite, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Step, Traffic,
+    GitWrite, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, PromoteBy, Step, Traffic,
 };
 use tidegate_engine::state::{GitRevision, Revision};
 use tidegate_engine::windows::{Window, Windows};
 
-use crate::world::{World, analysis, steps};
+use crate::world::{World, analysis, steps, surge_steps};
 
 /// Does what a line says; `false` if nobody knows what it means.
 pub(crate) fn obey(world: &mut World, line: &str) -> bool {
@@ -186,6 +186,10 @@ fn plan(world: &mut World, text: &str) -> bool {
         return true;
     }
     match text {
+        "promotion surge" => {
+            plan.promotion = PromoteBy::Surge;
+            plan.steps = surge_steps();
+        }
         "traffic pods" => plan.traffic = Traffic::Pods,
         "traffic switch" => plan.traffic = Traffic::Switch,
         "on-inconclusive abort" => plan.on_inconclusive = OnInconclusive::Abort,
@@ -210,7 +214,7 @@ fn plan(world: &mut World, text: &str) -> bool {
         }
         _ => return false,
     }
-    if text.starts_with("traffic") {
+    if text.starts_with("traffic") && plan.promotion == PromoteBy::HandOver {
         plan.steps = steps(plan.traffic);
     }
     true

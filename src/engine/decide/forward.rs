@@ -5,10 +5,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::back::{abort, is_taken};
 use super::promote;
 use super::read_back::is_at;
+use super::surge;
 use super::turn::Turn;
 use crate::effect::Severity;
 use crate::judge::{Unclear, Verdict};
-use crate::observed::{Trouble, Workload};
+use crate::observed::{Pods, Trouble, Workload};
 use crate::plan::{OnInconclusive, OnLowTraffic, Plan, Step, Traffic, Weight};
 use crate::reason::Reason;
 use crate::state::{Cause, PausedBy, Promotion, Skip, Stage, Trial};
@@ -29,6 +30,15 @@ pub(super) fn forward(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) ->
         Stage::Baking { step, since } => Some(baking(turn, trial, work, step, since)),
         Stage::Paused { step, since, by } => Some(paused(turn, trial, step, since, by)),
         Stage::FastForward { since } => Some(promote::fast_forward(turn, trial, work, since)),
+        Stage::Promoting { part: Promotion::Spreading, since } => {
+            Some(surge::spreading(turn, trial, work, since))
+        }
+        Stage::Promoting { part: Promotion::Surging, since } => {
+            surge::surging(turn, trial, work, since)
+        }
+        Stage::Promoting { part: Promotion::Surged, since } => {
+            surge::surged(turn, trial, work, since)
+        }
         Stage::Promoting { part, since } => promote::promoting(turn, trial, work, part, since),
         Stage::Aborting { .. }
         | Stage::Reverting { .. }
@@ -40,6 +50,9 @@ pub(super) fn forward(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) ->
 
 /// What aborts at once, from any stage that could still go back.
 fn harm(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> Option<Cause> {
+    if surge::is_under_way(turn.seen, trial, work) || surge::is_out(turn.seen, trial) {
+        return surge::harm(turn, trial);
+    }
     let is_final = promote::is_handing_over(&trial.stage) || is_taken(turn.seen, trial, work);
     if is_final || promote::is_stable_down(turn, trial) {
         return None; // no way back, or nothing to go back to
@@ -99,7 +112,7 @@ fn settling(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, since: DateT
 }
 
 fn starting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, since: DateTime<Utc>) -> Trial {
-    let size = turn.plan.canary_size(turn.plan.weight_at(0), work.desired);
+    let size = turn.plan.canary_size(turn.plan.weight_at(0), work);
     let is_up = turn.seen.canary.ready >= size && trial_is_pinned_home(turn);
     let is_late = turn.is_over(since, turn.plan.limits.ready);
     if is_up && turn.seen.is_blind && !is_late {
@@ -115,7 +128,7 @@ fn starting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, since: DateT
     }
     if is_late {
         let cause = if turn.seen.canary.ready < size {
-            late(turn, size)
+            late(&turn.seen.canary, size)
         } else {
             let message = "the Services could not be pinned to stable in time".to_owned();
             Cause::Environment { message }
@@ -136,11 +149,10 @@ fn trial_is_pinned_home(turn: &Turn<'_>) -> bool {
 }
 
 /// The cause of pods that are not ready in time.
-pub(super) fn late(turn: &Turn<'_>, size: u32) -> Cause {
-    let canary = &turn.seen.canary;
-    canary.trouble.as_ref().map_or_else(
+pub(super) fn late(pods: &Pods, size: u32) -> Cause {
+    pods.trouble.as_ref().map_or_else(
         || Cause::BrokenPods {
-            message: format!("only {} of {size} canary pods became ready in time", canary.ready),
+            message: format!("only {} of {size} canary pods became ready in time", pods.ready),
         },
         Trouble::cause,
     )
@@ -154,7 +166,7 @@ fn shifting(
     since: DateTime<Utc>,
 ) -> Trial {
     let weight = turn.plan.weight_at(step);
-    let size = turn.plan.canary_size(weight, work.desired);
+    let size = turn.plan.canary_size(weight, work);
     if has_share(turn, &trial, weight) {
         trial.stage = Stage::Baking { step, since: turn.now };
         turn.say(Reason::Baking, format!("weight {weight} is read back{}", by_pods(turn, weight)));
@@ -167,7 +179,7 @@ fn shifting(
             let message = format!("weight {weight} was not accepted in time");
             Cause::Environment { message }
         } else {
-            late(turn, size)
+            late(&turn.seen.canary, size)
         };
         return abort(turn, trial, cause);
     }
@@ -192,7 +204,7 @@ fn baking(
 ) -> Trial {
     let weight = turn.plan.weight_at(step);
     let bake = bake_of(turn.plan, step);
-    let size = turn.plan.canary_size(weight, work.desired);
+    let size = turn.plan.canary_size(weight, work);
     let has_share = has_share(turn, &trial, weight);
     let proven = is_proven(turn, weight) && turn.seen.canary.ready >= size && has_share;
     let baked = turn.is_over(since, bake);
@@ -240,13 +252,13 @@ fn baking(
 
 /// By pods the share is another than the weight, and that of both arms' pods.
 fn by_pods(turn: &Turn<'_>, weight: Weight) -> String {
-    let desired = turn.seen.workload.as_ref().map_or(0, |work| work.desired);
+    let Some(work) = &turn.seen.workload else { return String::new() };
     if turn.plan.traffic != Traffic::Pods || matches!(weight, Weight::ZERO | Weight::FULL) {
         return String::new();
     }
     let (canary, share) =
-        (turn.plan.canary_size(weight, desired), turn.plan.effective_share(weight, desired));
-    let all = desired.saturating_add(canary);
+        (turn.plan.canary_size(weight, work), turn.plan.effective_share(weight, work));
+    let all = work.desired.saturating_add(canary);
     format!(" ({canary} of {all} pods: {:.0} %)", share * 100.0)
 }
 

@@ -182,6 +182,7 @@ fn start(turn: &mut Turn<'_>, workload: &Workload, stable: &Stable, retry: bool)
         home: None,
         skip,
         handed: false,
+        surged: false,
         told: Vec::new(),
         stage,
     });

@@ -127,6 +127,10 @@ pub struct Trial {
     /// The Deployment was asked to take the tested pods: it may have them at any time since.
     #[serde(default)]
     pub handed: bool,
+    /// It was asked to take them early, and to bring the rest itself: from then on the way back is a
+    /// rolling update of its own.
+    #[serde(default)]
+    pub surged: bool,
     /// What people were already told about this trial, so that they are told once.
     pub told: Vec<Reason>,
     /// Where in its life it is.

@@ -234,6 +234,7 @@ fn on_the_way_forward_all_must_be_held_and_on_the_way_home_one_is_enough() {
             home: None,
             skip: None,
             handed: false,
+            surged: false,
             told: Vec::new(),
             stage,
         }),

@@ -333,6 +333,7 @@ mod tests {
             home: None,
             skip: None,
             handed: false,
+            surged: false,
             told: Vec::new(),
             stage,
         };
