@@ -18,13 +18,15 @@ use crate::observed::{Observed, Workload};
 use crate::reason::Reason;
 use crate::state::{Cause, Promotion, Stage, Trial};
 
-/// The Deployment has the tested pods, and rolls out or has rolled out.
+/// The Deployment has the tested pods, and rolls out or has rolled out. Which set it took last cannot
+/// be told while its controller has not looked at the newest write, such as ours that lets it go on.
 pub(super) fn is_under_way(seen: &Observed, trial: &Trial, work: &Workload) -> bool {
     let is_asked = matches!(
         trial.stage,
         Stage::Promoting { part: Promotion::Surging | Promotion::Surged, .. }
     );
-    is_asked && is_taken(seen, trial, work)
+    let is_unknown = work.adopted.is_none() && is_out(seen, trial);
+    is_asked && (is_unknown || is_taken(seen, trial, work))
 }
 
 /// Pods of the canary are the Deployment's own: only it can take them away without a gap.
@@ -140,7 +142,7 @@ pub(super) fn surging(
     work: &Workload,
     since: DateTime<Utc>,
 ) -> Option<Trial> {
-    if !is_taken(turn.seen, &trial, work) {
+    if !is_under_way(turn.seen, &trial, work) {
         return Some(handing_over(turn, trial, work, since));
     }
     if work.template != trial.canary {

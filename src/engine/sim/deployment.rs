@@ -15,11 +15,8 @@ impl Cluster {
     /// two, its rolling update comes to the new number.
     pub fn scale(&mut self, desired: u32) {
         self.desired = desired;
-        if self.sets.len() > 1 {
-            return;
-        }
-        if let Some(set) = self.adopted.as_ref().and_then(|active| self.sets.get_mut(active)) {
-            *set = Set::full(desired);
+        if self.sets.len() == 1 {
+            self.sets.values_mut().for_each(|set| *set = Set::full(desired));
         }
     }
 
@@ -85,6 +82,8 @@ impl Cluster {
     pub(super) fn settle(&mut self, keep: &Revision) {
         self.sets.retain(|revision, _| revision == keep);
         self.emptied.clear();
+        // The set it took last may be gone: then it cannot be told any more.
+        self.adopted = self.adopted.take().filter(|taken| self.sets.contains_key(taken));
         if let Some(set) = self.sets.get_mut(keep).filter(|set| set.desired != self.desired) {
             *set = Set::full(self.desired);
         }
