@@ -13,7 +13,7 @@ use tidegate_engine::judge::{
 };
 use tidegate_engine::plan::{
     GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Plan,
-    Step, Traffic, Weight,
+    PromoteBy, Step, Traffic, Weight,
 };
 use tidegate_engine::sim::Cluster;
 use tidegate_engine::state::State;
@@ -74,6 +74,7 @@ fn plan() -> Plan {
         uid: "u1".to_owned(),
         mode: Mode::Enforce,
         traffic: Traffic::Routes,
+        promotion: PromoteBy::HandOver,
         steps: (1..=10).map(step).collect(),
         analysis: analysis(),
         on_failure: OnFailure::Revert,
