@@ -13,7 +13,7 @@ use tidegate_engine::judge::{
 };
 use tidegate_engine::plan::{
     GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Plan,
-    Step, Traffic, Weight,
+    PromoteBy, Step, Traffic, Weight,
 };
 use tidegate_engine::sim::Cluster;
 use tidegate_engine::state::State;
@@ -79,6 +79,7 @@ fn plan() -> Plan {
         class: None,
         max_trials: None,
         traffic: Traffic::Routes,
+        promotion: PromoteBy::HandOver,
         steps: (1..=10).map(step).collect(),
         analysis: analysis(),
         on_failure: OnFailure::Revert,

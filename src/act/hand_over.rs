@@ -2,27 +2,27 @@
 //!
 //! One patch: the owner is swapped, never taken away first, since a set without an owner is
 //! anybody's. The Deployment controller cuts sets it did not size: with both of its annotations
-//! exact and stable no smaller than the canary, the canary is never touched.
+//! exact and stable no smaller than the canary, the canary is never touched. A set of as many pods as
+//! `maxSurge` allows on top makes what is there what may be there: nothing is rescaled at all.
 
 use serde_json::{Value, json};
 use tidegate_engine::state::Revision;
 
 use super::error::ActError;
 use super::live::{self, Live};
-use crate::kubernetes::{Cluster, Kind, Target, json, names, patch, sets};
+use crate::kubernetes::{Cluster, Kind, Target, json, max_surge, names, patch, sets, surge};
 
 /// What the Deployment controller notes on a set: the pods that the Deployment wanted.
 const DESIRED_ANNOTATION: &str = "deployment.kubernetes.io/desired-replicas";
 /// The same: the most pods it may have while it rolls out.
 const MAX_ANNOTATION: &str = "deployment.kubernetes.io/max-replicas";
-/// The API server's default of `maxSurge`.
-const DEFAULT_SURGE: &str = "25%";
 
 /// Hands the canary's set to the Deployment, if all that must hold holds right now.
 pub(super) async fn hand_over(
     cluster: &Cluster,
     target: &Target,
     revision: &Revision,
+    replicas: u32,
 ) -> Result<(), ActError> {
     let name = names::set_name(&target.workload, revision);
     let (deployment, canary) = tokio::try_join!(
@@ -40,7 +40,7 @@ pub(super) async fn hand_over(
         return Err(canary.not_ours());
     }
     if let Err((of_canary, condition)) =
-        conditions(&deployment.object, &canary.object, &sets, revision)
+        conditions(&deployment.object, &canary.object, &sets, (revision, replicas))
     {
         return Err(if of_canary { &canary } else { &deployment }.not_yet(condition));
     }
@@ -52,14 +52,16 @@ pub(super) async fn hand_over(
     Ok(())
 }
 
-/// What must hold at the swap. `Err`: whether it is about the canary, and what does not hold.
+/// What must hold at the swap of this revision with so many pods. `Err`: whether it is about the
+/// canary, and what does not hold.
 fn conditions(
     deployment: &Value,
     canary: &Value,
     sets: &[Value],
-    revision: &Revision,
+    (revision, replicas): (&Revision, u32),
 ) -> Result<(), (bool, String)> {
     let desired = json::replicas(deployment);
+    let spare = surge(deployment).unwrap_or(0);
     let require = |holds: bool, of_canary: bool, condition: String| {
         if holds { Ok(()) } else { Err((of_canary, condition)) }
     };
@@ -72,6 +74,11 @@ fn conditions(
     of_deployment(json::is_observed(deployment), "its newest generation is not observed yet")?;
     of_deployment(desired > 0, "it wants no pods")?;
     require(
+        replicas == desired || replicas == spare,
+        false,
+        format!("it takes {desired} pods, or {spare} early, and is asked to take {replicas}"),
+    )?;
+    require(
         sets::revision(canary).as_ref() == Some(revision),
         true,
         "its template was changed".to_owned(),
@@ -83,9 +90,9 @@ fn conditions(
     )?;
     let (size, available) =
         (json::replicas(canary), json::count(canary, "/status/availableReplicas"));
-    require(size == desired, true, format!("it asks for {size} pods, expected {desired}"))?;
+    require(size == replicas, true, format!("it asks for {size} pods, expected {replicas}"))?;
     let available = available.unwrap_or(0);
-    require(available == desired, true, format!("{available} of {desired} pods are available"))?;
+    require(available == replicas, true, format!("{available} of {replicas} pods are available"))?;
     let mut active = Vec::new();
     for set in sets.iter().filter(|set| sets::is_owned(set, deployment)) {
         let name = json::name(set).unwrap_or("?");
@@ -112,7 +119,10 @@ fn conditions(
 /// The one patch.
 fn swap(deployment: &Value, canary: &Value) -> Result<Vec<Value>, String> {
     let desired = json::replicas(deployment);
-    let most = desired.saturating_add(surge(deployment, desired)?);
+    let spare = surge(deployment).ok_or_else(|| {
+        format!("maxSurge {} is neither a count nor a percentage", max_surge(deployment))
+    })?;
+    let most = desired.saturating_add(spare);
     let owner = json!({
         "apiVersion": Kind::Deployment.api_version(),
         "kind": Kind::Deployment.as_str(),
@@ -132,21 +142,6 @@ fn swap(deployment: &Value, canary: &Value) -> Result<Vec<Value>, String> {
     let seconds = json::count(deployment, "/spec/minReadySeconds").unwrap_or(0);
     operations.push(patch::add("/spec/minReadySeconds", seconds));
     Ok(operations)
-}
-
-/// The Deployment's `maxSurge` in pods, a percentage rounded up.
-fn surge(deployment: &Value, desired: u32) -> Result<u32, String> {
-    let default = Value::from(DEFAULT_SURGE);
-    let surge = deployment.pointer("/spec/strategy/rollingUpdate/maxSurge").unwrap_or(&default);
-    let pods = match surge {
-        Value::String(text) => text
-            .strip_suffix('%')
-            .and_then(|percent| percent.parse::<u64>().ok())
-            .map(|percent| (u64::from(desired) * percent).div_ceil(100)),
-        other => other.as_u64(),
-    };
-    pods.and_then(|pods| u32::try_from(pods).ok())
-        .ok_or_else(|| format!("maxSurge {surge} is neither a count nor a percentage"))
 }
 
 #[cfg(test)]
@@ -195,8 +190,18 @@ mod tests {
     }
 
     fn refused(deployment: &Value, canary: &Value, sets: &[Value]) -> Option<String> {
+        refused_of(3, deployment, canary, sets)
+    }
+
+    fn refused_of(
+        replicas: u32,
+        deployment: &Value,
+        canary: &Value,
+        sets: &[Value],
+    ) -> Option<String> {
         let revision = sets::revision(&self::deployment()).expect("a template");
-        conditions(deployment, canary, sets, &revision).err().map(|(_, condition)| condition)
+        let asked = (&revision, replicas);
+        conditions(deployment, canary, sets, asked).err().map(|(_, condition)| condition)
     }
 
     #[test]
@@ -227,7 +232,7 @@ mod tests {
             (with("/spec/paused", json!(false)), full.clone(), olds.to_vec(), "must be paused"),
             (with("/metadata/generation", json!(3)), full.clone(), olds.to_vec(), "observed yet"),
             (with("/spec/replicas", json!(0)), full.clone(), olds.to_vec(), "wants no pods"),
-            (with("/spec/replicas", json!(2)), full.clone(), olds.to_vec(), "asks for 3 pods"),
+            (with("/spec/replicas", json!(2)), full.clone(), olds.to_vec(), "takes 2 pods"),
             (good.clone(), late, olds.to_vec(), "2 of 3 pods are available"),
             (good.clone(), changed, olds.to_vec(), "template was changed"),
             (good.clone(), unseen, olds.to_vec(), "observed yet"),
@@ -237,6 +242,22 @@ mod tests {
         ];
         for (deployment, canary, sets, expected) in cases {
             let found = refused(&deployment, &canary, &sets).unwrap_or_default();
+            assert!(found.contains(expected), "{found:?} does not say {expected:?}");
+        }
+    }
+
+    #[test]
+    fn early_it_takes_exactly_what_max_surge_allows() {
+        // 25 % of 3 are 1.
+        let (good, old) = (deployment(), [stable("v1", 3)]);
+        assert_eq!(refused_of(1, &good, &canary(1), &old), None);
+        let cases = [
+            (2, canary(2), &old, "it takes 3 pods, or 1 early"),
+            (1, canary(2), &old, "asks for 2 pods, expected 1"),
+            (1, canary(1), &[stable("v1", 2)], "asks for 2 pods, expected 3"),
+        ];
+        for (replicas, canary, sets, expected) in cases {
+            let found = refused_of(replicas, &good, &canary, sets).unwrap_or_default();
             assert!(found.contains(expected), "{found:?} does not say {expected:?}");
         }
     }
@@ -258,23 +279,5 @@ mod tests {
                 patch::add("/spec/minReadySeconds", 5),
             ]
         );
-    }
-
-    #[test]
-    fn a_surge_is_rounded_up() {
-        // maxSurge, pods wanted, pods it allows.
-        let cases = [
-            (json!("25%"), 10, Ok(3)),
-            (json!("0%"), 10, Ok(0)),
-            (json!("100%"), 7, Ok(7)),
-            (json!(2), 10, Ok(2)),
-            (json!("two"), 10, Err(())),
-        ];
-        for (value, desired, expected) in cases {
-            let mut with = deployment();
-            with["spec"]["strategy"]["rollingUpdate"]["maxSurge"] = value;
-            assert_eq!(surge(&with, desired).map_err(drop), expected);
-        }
-        assert_eq!(surge(&json!({"spec": {}}), 10), Ok(3));
     }
 }

@@ -50,7 +50,9 @@ pub async fn act(
         }
         Effect::Route { weight } => route::split(&cluster.urgent(), target, *weight).await,
         Effect::RouteHome => route::home(&cluster.urgent(), target).await,
-        Effect::HandOver { revision } => hand_over::hand_over(cluster, target, revision).await,
+        Effect::HandOver { revision, replicas } => {
+            hand_over::hand_over(cluster, target, revision, *replicas).await
+        }
         Effect::Retire { revision } => retire::retire(cluster, target, revision).await,
         Effect::Restore { revision, over } => {
             deployment::restore(cluster, target, revision, over).await

@@ -45,6 +45,11 @@ use crate::{Duration, Fraction, Name, ObjectName, RepositoryPath, Strategy, Time
      !has(s.weight) || s.weight <= 50 || s.weight == 100)")
     .message("without routes the weight is a share of pods: up to 50, or 100"))]
 #[x_kube(validation = Rule::new(
+    "!has(self.promotion) || self.promotion != 'Surge' || !has(self.strategy) || \
+     (!has(self.strategy.blueGreen) && (!has(self.strategy.canary) || \
+     self.strategy.canary.steps.all(s, !has(s.weight) || s.weight < 100)))")
+    .message("promotion Surge has neither blueGreen nor a weight of 100: it rolls the rest out"))]
+#[x_kube(validation = Rule::new(
     "!has(self.services) || !has(self.sharedServices) || \
      self.services.all(s, !(s in self.sharedServices))")
     .message("a Service is in services or in sharedServices, not in both"))]
@@ -191,8 +196,8 @@ pub enum Promotion {
     /// The canary grows to full size beside stable, then the Deployment takes it over.
     #[default]
     HandOver,
-    /// Refused, as it is not there yet: the Deployment takes the canary over at the size of its
-    /// `maxSurge` and rolls the rest, for clusters without room for two full sets.
+    /// For clusters without room for two full sets: the canary never has more pods than the
+    /// Deployment's `maxSurge` allows; the Deployment takes those and rolls the rest out, watched.
     Surge,
 }
 

@@ -33,6 +33,11 @@ use crate::strategy::Strategy;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(
+    "!has(self.promotion) || self.promotion != 'Surge' || !has(self.strategy) || \
+     (!has(self.strategy.blueGreen) && (!has(self.strategy.canary) || \
+     self.strategy.canary.steps.all(s, !has(s.weight) || s.weight < 100)))")
+    .message("promotion Surge has neither blueGreen nor a weight of 100: it rolls the rest out"))]
 pub struct RolloutClassSpec {
     /// Whether Tidegate acts or only watches. Default: Enforce.
     #[serde(skip_serializing_if = "Option::is_none")]

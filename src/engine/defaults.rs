@@ -178,6 +178,15 @@ defaults! {
     /// 5 limits the harm of a broken release, 25 shows what only load shows, at 50 both arms are
     /// under the same load, and 100 shows that the canary carries it alone.
     WEIGHTS: [u8; 4] = [5, 25, 50, 100], "5, 25, 50, 100";
+    /// The same where the canary never has more pods than `maxSurge` allows.
+    /// A quarter more pods is the default of a Deployment: at 25 % each of them gets a third more
+    /// than one of stable's, and beyond that the rolling update itself is the next step.
+    SURGE_WEIGHTS: [u8; 2] = [5, 25], "5, 25";
+    /// How many times the load of one of stable's pods a canary's may get, where there are no more of
+    /// them than `maxSurge` allows.
+    /// Services that scale by load run at half of what they can carry; beyond it the release would
+    /// be judged by its overload.
+    SURGE_LOAD: u32 = 2, "2";
     /// How many of the last samples must violate a threshold to fail.
     /// One sample may be an accident of the scrape; three of five are not.
     THRESHOLD_FAILURES: usize = 3, "3";

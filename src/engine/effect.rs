@@ -45,6 +45,9 @@ pub enum Effect {
     HandOver {
         /// The canary, about to be stable.
         revision: Revision,
+        /// So many pods, no more and no less: all that the Deployment wants, or what its
+        /// `maxSurge` allows beside them.
+        replicas: u32,
     },
     /// The set and the Service that we made for the canary are gone. Only ever those: after a
     /// bypass the Deployment has pods of the same template of its own.

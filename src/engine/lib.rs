@@ -23,6 +23,9 @@
 //!   └────┴─── template back, canary gone ────┴── newer template, retry ──────────────────────────────
 //! ```
 //!
+//! Where there is no room for two full sets the Deployment has the tested pods early, still in
+//! Promoting, and rolls the rest out; its way back is a rolling update too.
+//!
 //! A Deployment that rolls out past the gate, at any stage, is Aborting too: Services are unpinned
 //! first, what rolls out is stable, and the canary leaves.
 //!

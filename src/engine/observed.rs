@@ -26,6 +26,8 @@ pub struct Observed {
     /// Pods of the set we made for the canary, until the Deployment controller took it. Pods that
     /// the Deployment itself made of the same template do not count.
     pub canary: Pods,
+    /// Pods of the set that the Deployment itself has of the canary's template, once it took ours.
+    pub taken: Pods,
     /// What Services and routes say, read back.
     pub traffic: TrafficView,
     /// What `judge` made of the samples; only looked at while the canary is judged.
@@ -96,6 +98,8 @@ pub struct Workload {
     pub template: Revision,
     /// Pods it wants.
     pub desired: u32,
+    /// Pods it may have on top while it rolls out: its `maxSurge`, rounded as Kubernetes does.
+    pub surge: u32,
     /// The gate is closed: the Deployment does not roll out its template.
     pub paused: bool,
     /// Where the template came from.

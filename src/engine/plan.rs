@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::defaults;
 use crate::judge::Analysis;
+use crate::observed::Workload;
 use crate::windows::Windows;
 
 /// A share of the traffic in whole percent, 0 to 100.
@@ -66,7 +67,10 @@ pub struct Plan {
     pub max_trials: Option<u32>,
     /// How the canary gets its traffic.
     pub traffic: Traffic,
-    /// The way to 100 %. Never empty; weights never fall; the last weight is 100.
+    /// How the tested pods become the Deployment's own.
+    pub promotion: PromoteBy,
+    /// The way to 100 %. Never empty; weights never fall; the last weight is 100, and by `Surge` one
+    /// below: the rolling update is what leads to 100 there.
     pub steps: Vec<Step>,
     /// What is measured and what it must satisfy.
     pub analysis: Analysis,
@@ -107,6 +111,18 @@ pub enum Traffic {
     Pods,
     /// Blue-green: the Services' selector is switched in one write. Weights 0 and 100.
     Switch,
+}
+
+/// How the tested pods become the Deployment's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PromoteBy {
+    /// The canary grows to full size beside stable and takes all traffic; then the Deployment takes
+    /// it over.
+    #[default]
+    HandOver,
+    /// Where there is no room for two full sets: the canary never has more pods than `maxSurge`
+    /// allows, the Deployment takes those, and its own rolling update brings the rest.
+    Surge,
 }
 
 /// One entry of the plan.
@@ -319,31 +335,54 @@ impl Plan {
             .unwrap_or(Weight::ZERO)
     }
 
-    /// How many canary pods a weight needs beside `desired` stable ones.
+    /// The canary is promoted by Surge. Where `maxSurge` allows a full set there is room for two,
+    /// and it is handed over whole.
+    pub fn is_surge(&self, work: &Workload) -> bool {
+        self.promotion == PromoteBy::Surge && work.surge < work.desired
+    }
+
+    /// How many canary pods there are when the Deployment takes them.
+    pub fn full_size(&self, work: &Workload) -> u32 {
+        // One that is set to 0 in mid-trial allows no pod, and lets none be taken.
+        if self.is_surge(work) { work.surge.max(1) } else { work.desired }
+    }
+
+    /// How many canary pods a weight needs beside the `D` stable ones.
     ///
     /// By routes: `min(D, ceil(D*w/(100-w)))`, so that the load per pod is equal in both arms.
     /// By pods: the same, at least 1, since the share of pods is the share of traffic.
     /// By switch: all of them, since the switch takes all traffic at once.
-    pub fn canary_size(&self, weight: Weight, desired: u32) -> u32 {
+    /// Promoted by Surge, never more than `maxSurge`.
+    pub fn canary_size(&self, weight: Weight, work: &Workload) -> u32 {
+        let (desired, full) = (work.desired, self.full_size(work));
         let w = u64::from(weight.percent());
         let wanted = (u64::from(desired) * w).div_ceil(100_u64.saturating_sub(w).max(1));
         let share = u32::try_from(wanted).map_or(desired, |wanted| wanted.min(desired));
         match self.traffic {
-            Traffic::Routes | Traffic::Pods => share.max(1).min(desired),
-            Traffic::Switch => desired,
+            Traffic::Routes | Traffic::Pods => share.max(1).min(full),
+            Traffic::Switch => full,
         }
     }
 
     /// The share of traffic a weight really gives: by pods only `c/(D+c)` can be reached.
-    pub fn effective_share(&self, weight: Weight, desired: u32) -> f64 {
+    pub fn effective_share(&self, weight: Weight, work: &Workload) -> f64 {
         match self.traffic {
             Traffic::Routes | Traffic::Switch => f64::from(weight.percent()) / 100.0,
             Traffic::Pods if weight == Weight::FULL => 1.0,
             Traffic::Pods if weight == Weight::ZERO => 0.0,
             Traffic::Pods => {
-                let canary = f64::from(self.canary_size(weight, desired));
-                canary / (f64::from(desired) + canary).max(1.0)
+                let canary = f64::from(self.canary_size(weight, work));
+                canary / (f64::from(work.desired) + canary).max(1.0)
             }
         }
     }
+}
+
+/// The highest weight at which each of `surge` canary pods gets at most [`defaults::SURGE_LOAD`]
+/// times what each of `desired` stable ones gets: `L*c / (D + L*c)`, rounded down.
+pub fn heaviest(desired: u32, surge: u32) -> Weight {
+    let carried = u64::from(surge).saturating_mul(u64::from(defaults::SURGE_LOAD));
+    let all = carried.saturating_add(u64::from(desired));
+    let percent = carried.saturating_mul(100).checked_div(all).unwrap_or(100);
+    u8::try_from(percent).ok().and_then(Weight::new).unwrap_or(Weight::FULL)
 }

@@ -108,6 +108,9 @@ reasons! {
     HandingOver,
     /// The Deployment did not take over the pods in time; it is asked again.
     HandOverSlow,
+    /// The Deployment has the tested pods, and its own rolling update brings the rest. They are
+    /// judged; harm sends it back.
+    Surging,
     /// The canary is stable now.
     Promoted,
     /// The canary does harm: traffic goes back to stable.

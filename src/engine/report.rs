@@ -186,7 +186,10 @@ pub fn step(plan: &Plan, stage: &Stage) -> Option<String> {
 /// What was read back, never what was asked for.
 fn weight(plan: &Plan, seen: &Observed, trial: &Trial) -> Option<u8> {
     if matches!(trial.stage, Stage::Watching { .. }) {
-        return share_of_pods(seen);
+        return share_of_pods(seen.canary.ready, seen);
+    }
+    if !seen.canary.exists && seen.taken.desired > 0 && !is_taken(trial) {
+        return share_of_pods(seen.taken.ready, seen);
     }
     if !seen.canary.exists {
         return Some(if is_taken(trial) { 100 } else { 0 });
@@ -200,7 +203,7 @@ fn weight(plan: &Plan, seen: &Observed, trial: &Trial) -> Option<u8> {
         (Pinned::To(pinned), Traffic::Pods | Traffic::Switch) => {
             Some(if *pinned == trial.canary { 100 } else { 0 })
         }
-        (Pinned::All | Pinned::NoService, _) => share_of_pods(seen),
+        (Pinned::All | Pinned::NoService, _) => share_of_pods(seen.canary.ready, seen),
         (Pinned::Mixed, _) => None,
     }
 }
@@ -209,8 +212,8 @@ fn is_taken(trial: &Trial) -> bool {
     matches!(trial.stage, Stage::Promoting { part: Promotion::Releasing, .. })
 }
 
-fn share_of_pods(seen: &Observed) -> Option<u8> {
-    let canary = u64::from(seen.canary.ready);
+fn share_of_pods(canary: u32, seen: &Observed) -> Option<u8> {
+    let canary = u64::from(canary);
     let all = canary + u64::from(seen.stable.ready);
     let percent = canary.checked_mul(100)?.checked_add(all / 2)?.checked_div(all)?;
     u8::try_from(percent).ok()
@@ -266,6 +269,7 @@ fn ready(
     );
     let serves = seen.stable.ready > 0
         || canary_may_serve && seen.canary.ready > 0
+        || trial.is_some() && seen.taken.ready > 0
         || trial.is_some_and(is_taken);
     if serves || is_new {
         let message = match &decision.next.stable {

@@ -13,6 +13,7 @@ pub mod names;
 pub mod patch;
 mod revision;
 pub mod sets;
+mod surge;
 mod target;
 
 pub use accepted::is_accepted;
@@ -21,6 +22,7 @@ pub use cluster::{Cluster, Propagation};
 pub use error::{ClusterError, Verb};
 pub use kind::{Kind, ObjectName};
 pub use revision::{POD_TEMPLATE_HASH, revision_of};
+pub use surge::{max_surge, surge};
 #[cfg(test)]
 pub(crate) use target::web;
 pub use target::{CanaryService, Target};

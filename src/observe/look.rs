@@ -32,11 +32,13 @@ pub struct Seen {
     /// Pods of the set that we made for the canary, until the Deployment controller took it. Of a
     /// trial that only watches: of the set that the Deployment made itself.
     pub canary: Pods,
+    /// Pods of the set that the Deployment itself has of the canary's template.
+    pub taken: Pods,
     /// What Services and routes say, read back.
     pub traffic: TrafficView,
     /// Stable's pods, those that end too.
     pub stable_pods: Vec<PodSeen>,
-    /// The canary's pods, those that end too.
+    /// The canary's pods, those that end too; once the Deployment took them, all that it has of them.
     pub canary_pods: Vec<PodSeen>,
     /// The `ConfigMap`s without which no pod of stable starts.
     pub config_maps: BTreeSet<String>,
@@ -234,13 +236,10 @@ impl Found {
             state.trial.as_ref().is_some_and(|trial| matches!(trial.stage, Stage::Watching { .. }));
         // After a bypass both are of one template: the Deployment's own set is stable's, and ours is
         // still to be taken away.
-        let canary = canary.and_then(|canary| {
-            if watches {
-                sets.of_deployment(canary).filter(|_| Some(canary) != stable)
-            } else {
-                sets.canary(canary)
-            }
-        });
+        let own = canary.filter(|canary| Some(*canary) != stable);
+        let own = own.and_then(|canary| sets.of_deployment(canary));
+        let ours = canary.and_then(|canary| sets.canary(canary));
+        let (canary, taken) = if watches { (own, None) } else { (ours, own) };
         let stable = stable.and_then(|revision| sets.of_deployment(revision));
         let template = stable.and_then(json::template);
         let node = |name: &str| nodes.get(name).cloned();
@@ -250,13 +249,16 @@ impl Found {
             (pods::count(set, &own, &node, now), seen)
         };
         let (stable, stable_pods) = arm(stable);
-        let (canary, canary_pods) = arm(canary);
+        let (canary, ours) = arm(canary);
+        let (taken, theirs) = arm(taken);
+        let canary_pods = if canary.exists { ours } else { theirs };
         let held = self.services.iter().chain(&self.canary_services).chain(&self.routes);
         Seen {
             workload: None,
             workload_uid: self.deployment.as_ref().and_then(json::uid).map(str::to_owned),
             stable,
             canary,
+            taken,
             traffic: traffic::view(
                 target,
                 (&self.services, &self.routes, &self.canary_services),

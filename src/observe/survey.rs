@@ -24,6 +24,8 @@ pub enum Problem {
     StrategyRecreate,
     /// A person paused the Deployment before it was ours.
     WorkloadPaused,
+    /// Promotion is Surge, and the Deployment's `maxSurge` allows too few pods for the weights.
+    SurgeTooSmall,
     /// A Service that the Rollout names does not exist.
     ServiceMissing,
     /// A Service that the Rollout names does not select the pods.
@@ -43,11 +45,12 @@ pub enum Problem {
 
 impl Problem {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::WorkloadMissing,
         Self::WorkloadTaken,
         Self::StrategyRecreate,
         Self::WorkloadPaused,
+        Self::SurgeTooSmall,
         Self::ServiceMissing,
         Self::ServiceSelectsOthers,
         Self::ServiceNotHeld,
@@ -64,6 +67,7 @@ impl Problem {
             Self::WorkloadTaken => "WorkloadTaken",
             Self::StrategyRecreate => "StrategyRecreate",
             Self::WorkloadPaused => "WorkloadPaused",
+            Self::SurgeTooSmall => "SurgeTooSmall",
             Self::ServiceMissing => "ServiceMissing",
             Self::ServiceSelectsOthers => "ServiceSelectsOthers",
             Self::ServiceNotHeld => "ServiceNotHeld",

@@ -36,11 +36,22 @@ fn goes_forward(state: &State) -> bool {
         | Stage::Paused { .. }
         | Stage::FastForward { .. }
         | Stage::Promoting {
-            part: Promotion::Filling | Promotion::Pinning | Promotion::Waiting,
+            part:
+                Promotion::Filling
+                | Promotion::Pinning
+                | Promotion::Waiting
+                | Promotion::Spreading,
             ..
         } => true,
         Stage::Settling { .. }
-        | Stage::Promoting { part: Promotion::HandingOver | Promotion::Releasing, .. }
+        | Stage::Promoting {
+            part:
+                Promotion::HandingOver
+                | Promotion::Releasing
+                | Promotion::Surging
+                | Promotion::Surged,
+            ..
+        }
         | Stage::Aborting { .. }
         | Stage::Reverting { .. }
         | Stage::Restoring { .. }

@@ -5,7 +5,7 @@ use tidegate_engine::observed::{Deployed, Workload};
 use tidegate_engine::state::Revision;
 
 use super::look::ObserveError;
-use crate::kubernetes::{Target, json, revision_of, sets};
+use crate::kubernetes::{Target, json, revision_of, sets, surge};
 
 /// The annotation by which the Deployment controller counts the templates it took; a Deployment
 /// has the number of the set that it took last.
@@ -101,13 +101,15 @@ pub(super) fn facts(
     stable: Option<&Revision>,
     deployed: Deployed,
 ) -> Result<Workload, ObserveError> {
-    let template = sets::revision(deployment).ok_or_else(|| ObserveError::Unreadable {
+    let unreadable = |field| ObserveError::Unreadable {
         object: format!("Deployment {}", json::name(deployment).unwrap_or_default()),
-        field: "spec.template",
-    })?;
+        field,
+    };
     Ok(Workload {
-        template,
+        template: sets::revision(deployment).ok_or_else(|| unreadable("spec.template"))?,
         desired: json::replicas(deployment),
+        surge: surge(deployment)
+            .ok_or_else(|| unreadable("spec.strategy.rollingUpdate.maxSurge as a number"))?,
         paused: json::is_paused(deployment),
         deployed,
         settled: sets.are_settled(stable),

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use tidegate_api as api;
 use tidegate_engine::plan::{
     Gate, GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart,
-    Plan, Traffic,
+    Plan, PromoteBy, Traffic,
 };
 use tidegate_engine::windows::{Window, Windows};
 
@@ -129,7 +129,6 @@ impl Resolver<'_> {
         let git = self.git();
         let (way, limits, (analysis, queries, source), git) = (way?, limits?, analysis?, git.ok()?);
         self.check_gateways(way.traffic, &queries);
-        self.promotion();
         let preview =
             spec.strategy.as_ref().or_else(|| class.and_then(|class| class.strategy.as_ref()));
         let preview = preview.and_then(|strategy| strategy.blue_green.as_ref());
@@ -156,6 +155,7 @@ impl Resolver<'_> {
                 max_trials: class.and_then(|class| class.max_concurrent_trials),
                 mode: mode(self.said(|spec| spec.mode, |class| class.mode)),
                 traffic: way.traffic,
+                promotion: self.promotion(),
                 steps: way.steps,
                 analysis,
                 on_failure: on_failure(self.said(|spec| spec.on_failure, |class| class.on_failure)),
@@ -197,35 +197,25 @@ impl Resolver<'_> {
             .unwrap_or_default()
     }
 
-    /// `Surge` is a word of the schema that nothing acts on yet: whoever asks for it has no room
-    /// for two full sets, and must not get them in silence.
-    fn promotion(&mut self) {
-        let own = self.rollout.spec.promotion.map(|said| (said, self.key.clone()));
-        let said = own.or_else(|| {
-            let class = self.class?;
-            Some((class.spec.promotion?, key_of("RolloutClass", class)))
-        });
-        if let Some((api::Promotion::Surge, key)) = said {
-            let at = FieldPath::of("spec.promotion");
-            let expected = "HandOver, with room for two full sets: Surge is not there yet";
-            self.faults.push(Fault::new(&at, "Surge", expected).of(&key));
-        }
+    fn promotion(&self) -> PromoteBy {
+        promote_by(self.said(|spec| spec.promotion, |class| class.promotion))
     }
 
     fn way(&mut self) -> Option<super::steps::Way> {
         let spec = &self.rollout.spec;
         let has_routes =
             spec.routes.as_ref().map_or(self.references.routes_found, |routes| !routes.is_empty());
+        let promotion = self.promotion();
         let at = FieldPath::of("spec.strategy");
         let (strategy, key) = match (&spec.strategy, self.class) {
             (Some(strategy), _) => (strategy, self.key.clone()),
             (None, Some(class)) => match &class.spec.strategy {
                 Some(strategy) => (strategy, key_of("RolloutClass", class)),
-                None => return Some(default_way(has_routes)),
+                None => return Some(default_way(has_routes, promotion)),
             },
-            (None, None) => return Some(default_way(has_routes)),
+            (None, None) => return Some(default_way(has_routes, promotion)),
         };
-        match way(strategy, has_routes, &at) {
+        match way(strategy, has_routes, promotion, &at) {
             Ok(way) => Some(way),
             Err(faults) => {
                 self.faults.extend(faults.into_iter().map(|fault| fault.of(&key)));
@@ -351,6 +341,14 @@ const fn mode(mode: api::Mode) -> Mode {
     match mode {
         api::Mode::Enforce => Mode::Enforce,
         api::Mode::Observe => Mode::Observe,
+    }
+}
+
+/// As the schema has it.
+pub(super) const fn promote_by(promotion: api::Promotion) -> PromoteBy {
+    match promotion {
+        api::Promotion::HandOver => PromoteBy::HandOver,
+        api::Promotion::Surge => PromoteBy::Surge,
     }
 }
 

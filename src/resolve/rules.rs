@@ -3,11 +3,13 @@
 
 use regex_lite::Regex;
 use tidegate_api as api;
+use tidegate_engine::plan::PromoteBy;
 
 use super::arguments::Arguments;
 use super::criteria::ready;
 use super::gates::gates;
 use super::invalid::{Fault, FieldPath, quoted};
+use super::plan::promote_by;
 use super::steps::way;
 use super::units;
 
@@ -18,7 +20,8 @@ pub(crate) fn rollout(spec: &api::RolloutSpec) -> Vec<Fault> {
     // Routes that are not named may be found: only an empty list says that there are none.
     let has_routes = spec.routes.as_ref().is_none_or(|routes| !routes.is_empty());
     if let Some(strategy) = &spec.strategy {
-        faults.extend(way(strategy, has_routes, &at.field("strategy")).err().unwrap_or_default());
+        let way = way(strategy, has_routes, promotion(spec.promotion), &at.field("strategy"));
+        faults.extend(way.err().unwrap_or_default());
     }
     for (index, service) in spec.shared_services.iter().enumerate() {
         if spec.services.as_ref().is_some_and(|services| services.contains(service)) {
@@ -44,7 +47,8 @@ pub(crate) fn class(spec: &api::RolloutClassSpec) -> Vec<Fault> {
     let at = FieldPath::of("spec");
     let mut faults = Vec::new();
     if let Some(strategy) = &spec.strategy {
-        faults.extend(way(strategy, true, &at.field("strategy")).err().unwrap_or_default());
+        let way = way(strategy, true, promotion(spec.promotion), &at.field("strategy"));
+        faults.extend(way.err().unwrap_or_default());
     }
     if let Some(analysis) = &spec.analysis {
         faults.extend(self::analysis(analysis, &at.field("analysis")));
@@ -57,6 +61,11 @@ pub(crate) fn class(spec: &api::RolloutClassSpec) -> Vec<Fault> {
 
 fn gates_of(list: Option<&[api::Gate]>, at: &FieldPath) -> Vec<Fault> {
     gates(list.unwrap_or_default(), at).err().unwrap_or_default()
+}
+
+/// What one object by itself says of it.
+fn promotion(said: Option<api::Promotion>) -> PromoteBy {
+    promote_by(said.unwrap_or_default())
 }
 
 fn analysis(analysis: &api::Analysis, at: &FieldPath) -> Vec<Fault> {

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use tidegate_api as api;
 use tidegate_engine::defaults;
-use tidegate_engine::plan::{Step, Traffic, Weight};
+use tidegate_engine::plan::{PromoteBy, Step, Traffic, Weight};
 
 use super::invalid::{Fault, FieldPath, quoted};
 use super::units;
@@ -16,8 +16,12 @@ pub(crate) struct Way {
 }
 
 /// The way when nothing is said.
-pub(crate) fn default_way(has_routes: bool) -> Way {
-    let weights = defaults::WEIGHTS.iter().filter_map(|percent| Weight::new(*percent));
+pub(crate) fn default_way(has_routes: bool, promotion: PromoteBy) -> Way {
+    let weights: &[u8] = match promotion {
+        PromoteBy::HandOver => &defaults::WEIGHTS,
+        PromoteBy::Surge => &defaults::SURGE_WEIGHTS,
+    };
+    let weights = weights.iter().filter_map(|percent| Weight::new(*percent));
     let steps = weights.map(|weight| Step::Weight { weight, bake: defaults::BAKE }).collect();
     Way { traffic: traffic(has_routes), steps }
 }
@@ -30,10 +34,15 @@ fn traffic(has_routes: bool) -> Traffic {
 pub(crate) fn way(
     strategy: &api::Strategy,
     has_routes: bool,
+    promotion: PromoteBy,
     at: &FieldPath,
 ) -> Result<Way, Vec<Fault>> {
     match (&strategy.canary, &strategy.blue_green) {
-        (Some(canary), None) => canary_way(canary, has_routes, &at.field("canary")),
+        (Some(canary), None) => canary_way(canary, has_routes, promotion, &at.field("canary")),
+        (None, Some(_)) if promotion == PromoteBy::Surge => {
+            let expected = "canary: a preview is a second full set, and promotion is Surge";
+            Err(vec![Fault::new(at, "blueGreen", expected)])
+        }
         (None, Some(blue_green)) => blue_green_way(blue_green, &at.field("blueGreen")),
         (Some(_), Some(_)) => {
             Err(vec![Fault::new(at, "both canary and blueGreen", "exactly one of them")])
@@ -44,7 +53,12 @@ pub(crate) fn way(
     }
 }
 
-fn canary_way(canary: &api::Canary, has_routes: bool, at: &FieldPath) -> Result<Way, Vec<Fault>> {
+fn canary_way(
+    canary: &api::Canary,
+    has_routes: bool,
+    promotion: PromoteBy,
+    at: &FieldPath,
+) -> Result<Way, Vec<Fault>> {
     let at = at.field("steps");
     let mut faults = Vec::new();
     let mut steps = Vec::new();
@@ -56,6 +70,9 @@ fn canary_way(canary: &api::Canary, has_routes: bool, at: &FieldPath) -> Result<
                 let is_last = index + 1 == canary.steps.len();
                 if let Some(fault) = weight_fault(weight, before, is_last, has_routes, &at) {
                     faults.push(fault);
+                } else if weight == 100 && promotion == PromoteBy::Surge {
+                    let expected = "at most 99: promotion is Surge, which rolls the rest out";
+                    faults.push(Fault::new(&at.field("weight"), "100", expected));
                 }
                 before = before.max(weight.min(100));
                 let bake_at = at.field("bake");
@@ -85,7 +102,7 @@ fn canary_way(canary: &api::Canary, has_routes: bool, at: &FieldPath) -> Result<
     if !faults.is_empty() {
         return Err(faults);
     }
-    if before < 100 {
+    if before < 100 && promotion == PromoteBy::HandOver {
         steps.push(Step::Weight { weight: Weight::FULL, bake: defaults::BAKE });
     }
     Ok(Way { traffic: traffic(has_routes), steps })

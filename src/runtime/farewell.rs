@@ -46,7 +46,8 @@ pub fn farewell(seen: &Observed, state: &State, has_routes: bool, now: DateTime<
         let done = effects.is_empty();
         return Farewell { next, effects, done };
     };
-    let mut way = Way { seen, home: &home, effects: Vec::new() };
+    let rolls = next.trial.as_ref().is_some_and(is_rolled_back);
+    let mut way = Way { seen, home: &home, rolls, effects: Vec::new() };
     way.restore();
     let trial = next.trial.as_mut();
     way.traffic(has_routes);
@@ -67,10 +68,11 @@ pub fn farewell(seen: &Observed, state: &State, has_routes: bool, now: DateTime<
 }
 
 /// The revision that serves when all is done: stable, or a canary whose tested pods the Deployment
-/// has already.
+/// has already and does not give up again.
 fn home_of(state: &State, seen: &Observed) -> Option<Revision> {
     if let Some(trial) = &state.trial
         && is_taken(seen, trial)
+        && !is_rolled_back(trial)
     {
         return Some(trial.canary.clone());
     }
@@ -79,6 +81,11 @@ fn home_of(state: &State, seen: &Observed) -> Option<Revision> {
 
 fn is_taken(seen: &Observed, trial: &Trial) -> bool {
     seen.workload.as_ref().is_some_and(|work| work.adopted.as_ref() == Some(&trial.canary))
+}
+
+/// It failed while the Deployment was rolling it out: what it has of it is to leave.
+fn is_rolled_back(trial: &Trial) -> bool {
+    trial.surged && is_going_back(&trial.stage)
 }
 
 const fn is_going_back(stage: &Stage) -> bool {
@@ -94,6 +101,8 @@ const fn is_going_back(stage: &Stage) -> bool {
 struct Way<'a> {
     seen: &'a Observed,
     home: &'a Revision,
+    /// The failed template may be rolling out.
+    rolls: bool,
     effects: Vec<Effect>,
 }
 
@@ -104,8 +113,8 @@ impl Way<'_> {
     }
 
     fn restore(&mut self) {
-        let over =
-            self.held().filter(|work| work.template != *self.home).map(|work| &work.template);
+        let work = self.seen.workload.as_ref().filter(|work| work.paused || self.rolls);
+        let over = work.filter(|work| work.template != *self.home).map(|work| &work.template);
         if let Some(over) = over.cloned() {
             self.effects.push(Effect::Restore { revision: self.home.clone(), over });
         }
@@ -195,6 +204,7 @@ mod tests {
                 class: None,
                 stands: None,
                 alone: false,
+                surged: false,
                 told: Vec::new(),
                 stage,
             }),
@@ -209,6 +219,7 @@ mod tests {
             workload: Some(Workload {
                 template: revision("acanary"),
                 desired: 4,
+                surge: 1,
                 paused: true,
                 deployed: Deployed::Unknown,
                 settled: true,
@@ -218,6 +229,7 @@ mod tests {
             }),
             stable: Pods { exists: true, desired: 4, ready: 4, trouble: None },
             canary: Pods { exists: true, desired: 1, ready: 1, trouble: None },
+            taken: Pods::default(),
             traffic: TrafficView {
                 route: Weight::new(20).map(RouteView::Split),
                 pinned: Pinned::To(revision("astable")),
@@ -327,6 +339,31 @@ mod tests {
         let (seen, told) = leave(seen, state(Some(Stage::Promoting { part, since: START })));
         assert_eq!(told, ["Release", "Unpause"]);
         assert_eq!(seen.workload.as_ref().unwrap().template, revision("acanary"));
+    }
+
+    #[test]
+    fn what_rolls_out_and_has_failed_is_rolled_back() {
+        let mut seen = in_trial();
+        let work = seen.workload.as_mut().unwrap();
+        (work.adopted, work.paused) = (Some(revision("acanary")), false);
+        seen.taken = std::mem::take(&mut seen.canary);
+        seen.traffic.route = Some(RouteView::Home);
+        seen.traffic.pinned = Pinned::All;
+        let part = tidegate_engine::state::Promotion::Surging;
+        let mut good = state(Some(Stage::Promoting { part, since: START }));
+        let mut bad = state(Some(Stage::Aborting {
+            cause: Cause::BadArtifact { message: "errors".to_owned() },
+            since: START,
+        }));
+        for state in [&mut good, &mut bad] {
+            state.trial.as_mut().unwrap().surged = true;
+        }
+        let (end, told) = leave(seen.clone(), bad);
+        assert_eq!(told, ["Restore", "Release"]);
+        assert_eq!(end.workload.as_ref().unwrap().template, revision("astable"));
+        let (end, told) = leave(seen, good);
+        assert_eq!(told, ["Release"]);
+        assert_eq!(end.workload.as_ref().unwrap().template, revision("acanary"));
     }
 
     #[test]

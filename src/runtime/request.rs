@@ -76,7 +76,10 @@ pub(super) fn freed(state: &State, freed: &[String]) -> Option<Ask> {
         | Stage::Paused { .. }
         | Stage::FastForward { .. } => true,
         Stage::Promoting { part, .. } => {
-            !matches!(part, Promotion::HandingOver | Promotion::Releasing)
+            matches!(
+                part,
+                Promotion::Filling | Promotion::Pinning | Promotion::Waiting | Promotion::Spreading
+            )
         }
         Stage::Aborting { .. }
         | Stage::Reverting { .. }
@@ -172,6 +175,7 @@ mod tests {
                 class: None,
                 stands: None,
                 alone: false,
+                surged: false,
                 told: Vec::new(),
                 stage,
             }),

@@ -464,6 +464,7 @@ mod tests {
             class: None,
             stands: None,
             alone: false,
+            surged: false,
             told: Vec::new(),
             stage: Stage::Settling { since: DateTime::UNIX_EPOCH },
         }

@@ -220,6 +220,7 @@ impl Turns {
             workload: seen.workload,
             stable: seen.stable,
             canary,
+            taken: seen.taken,
             traffic: seen.traffic,
             verdict: measured.verdict.clone(),
             ask: request::freed(state, &seen.freed).or_else(|| request::ask(live)),

@@ -80,7 +80,7 @@ fn effect(effect: &Effect) -> Option<String> {
         Effect::Raise { revision, replicas } => format!("{replicas} x {revision}"),
         Effect::Route { weight } => format!("weight {weight}"),
         Effect::RouteHome => "route home".to_owned(),
-        Effect::HandOver { revision } => format!("hand over {revision}"),
+        Effect::HandOver { revision, .. } => format!("hand over {revision}"),
         Effect::Retire { revision } => format!("retire {revision}"),
         Effect::Restore { revision, .. } => format!("restore {revision}"),
         Effect::Unpause { .. } => "unpause".to_owned(),

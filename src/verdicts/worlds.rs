@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use tidegate_engine::judge::{Analysis, Bounds, Criterion, Kind, Op, Ratio, Threshold};
 use tidegate_engine::plan::{
     GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Plan,
-    Step, Traffic, Weight,
+    PromoteBy, Step, Traffic, Weight,
 };
 use tidegate_engine::sim::{Event, Happening, Incidents, Law, Measure, Scenario, Unrest};
 use tidegate_engine::windows::Windows;
@@ -182,6 +182,7 @@ fn plan(bounds: Bounds, traffic: Traffic, steps: Vec<Step>) -> Plan {
         class: None,
         max_trials: None,
         traffic,
+        promotion: PromoteBy::HandOver,
         steps,
         analysis: analysis(bounds),
         on_failure: OnFailure::Revert,

@@ -79,7 +79,7 @@ pub(crate) async fn tested_pods_become_the_deployment_s_own(world: &World) -> Re
     let service = stage.get(Kind::Service, "metrics").await?;
     ensure!(service["spec"]["selector"]["pod-template-hash"] == canary.as_str());
 
-    stage.all(&[Effect::HandOver { revision: canary.clone() }]).await?;
+    stage.all(&[Effect::HandOver { revision: canary.clone(), replicas: 3 }]).await?;
     taken(&stage, &name).await?;
     let end = [Effect::Release, Effect::Unpause { revision: canary.clone() }];
     stage.all(&end).await?;
@@ -172,7 +172,7 @@ pub(crate) async fn an_older_equal_set_is_gone_before_the_trial(world: &World) -
     .await?;
     stage.all(&start(&stable, &canary)).await?;
     stage.pods_of(&canary, 3).await?;
-    stage.all(&[pin(&canary), Effect::HandOver { revision: canary.clone() }]).await?;
+    stage.all(&[pin(&canary), Effect::HandOver { revision: canary.clone(), replicas: 3 }]).await?;
     let name = stage.set_name(&canary);
     taken(&stage, &name).await
 }
@@ -238,7 +238,7 @@ pub(crate) async fn what_is_not_ours_is_left_alone(world: &World) -> Result<()> 
     ensure!(json::label(&held, "tidegate.dev/held") == Some("web"));
 
     // Not all are ready, and one Deployment wants more than it did.
-    let hand_over = Effect::HandOver { revision: canary.clone() };
+    let hand_over = Effect::HandOver { revision: canary.clone(), replicas: 3 };
     let early = stage.act(&hand_over).await;
     ensure!(matches!(early, Err(ActError::NotYet { .. })), "{early:?}");
     stage.pods_of(&canary, 3).await?;
@@ -285,7 +285,7 @@ pub(crate) async fn a_worker_is_promoted_without_services(world: &World) -> Resu
     stage.all(&start(&stable, &canary)).await?;
     let tested = stage.pods_of(&canary, 3).await?;
     ensure!(stage.find(Kind::Service, "web-canary").await?.is_none(), "a Service for nobody");
-    stage.all(&[Effect::HandOver { revision: canary.clone() }]).await?;
+    stage.all(&[Effect::HandOver { revision: canary.clone(), replicas: 3 }]).await?;
     let name = stage.set_name(&canary);
     taken(&stage, &name).await?;
     stage.all(&[Effect::Unpause { revision: canary.clone() }]).await?;

@@ -31,6 +31,7 @@ mod sandbox;
 mod servers;
 mod shop;
 mod strategies;
+mod surge;
 mod watching;
 mod waves;
 
@@ -61,6 +62,7 @@ pub(crate) fn main() -> ExitCode {
     all.extend(gates::stories());
     all.extend(people::stories());
     all.extend(strategies::stories());
+    all.extend(surge::stories());
     all.extend(causes::stories());
     all.extend(watching::stories());
     all.extend(many::stories());

@@ -182,6 +182,7 @@ pub(crate) async fn one_look_reads_what_the_controllers_wrote(world: &'static Wo
         class: None,
         stands: None,
         alone: false,
+        surged: false,
         told: Vec::new(),
         stage: Stage::Starting { since: Utc::now() },
     });

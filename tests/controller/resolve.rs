@@ -7,7 +7,7 @@ use tidegate::resolve::{
 use tidegate_engine::judge::{Bounds, HardLimit, Kind, Margin, PassMargin, Ratio, Threshold};
 use tidegate_engine::plan::{
     Gate, GateAt, GateKind, GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive,
-    OnLowTraffic, OnRestart, OnTimeout, Step, Traffic, Weight,
+    OnLowTraffic, OnRestart, OnTimeout, PromoteBy, Step, Traffic, Weight,
 };
 use tidegate_engine::windows::Windows;
 
@@ -126,13 +126,23 @@ fn what_a_rollout_does_not_say_its_class_does() {
 }
 
 #[test]
-fn what_nothing_acts_on_is_refused_and_not_left_out_in_silence() {
-    let own = said("  promotion: Surge", "\n");
-    assert_eq!(own.len(), 1, "{own:?}");
-    assert!(own[0].contains("spec.promotion: found Surge, expected HandOver"), "{own:?}");
+fn by_surge_the_rolling_update_takes_the_place_of_the_last_step() {
+    let two = TimeDelta::minutes(2);
+    let plan = good("  promotion: Surge", "\n").plan;
+    assert_eq!(plan.promotion, PromoteBy::Surge);
+    assert_eq!(plan.steps, [weight(5, two), weight(25, two)]);
+    let steps = "  promotion: Surge\n  strategy: {canary: {steps: [{weight: 20, bake: 2m}]}}";
+    assert_eq!(good(steps, "\n").plan.steps, [weight(20, two)]);
     let class = AROUND.replace("  onFailure: Hold", "  onFailure: Hold\n  promotion: Surge");
-    assert!(said("", &class)[0].contains("spec.promotion: found Surge"), "{:?}", said("", &class));
-    assert!(resolved(&objects("  promotion: HandOver", &class), true).is_ok());
+    let plan = good("", &class).plan;
+    assert_eq!((plan.promotion, plan.steps.len()), (PromoteBy::Surge, 2));
+    let own = good("  promotion: HandOver", &class).plan;
+    assert_eq!((own.promotion, own.steps.len()), (PromoteBy::HandOver, 3));
+    let steps = "  strategy: {canary: {steps: [{weight: 100}]}}";
+    let all = said(steps, &class);
+    assert!(all[0].contains("steps[0].weight: found 100, expected at most 99"), "{all:?}");
+    let switch = said("  strategy: {blueGreen: {}}", &class);
+    assert!(switch[0].contains("spec.strategy: found blueGreen, expected canary"), "{switch:?}");
 }
 
 #[test]

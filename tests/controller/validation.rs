@@ -100,6 +100,19 @@ fn without_routes_only_shares_of_pods_can_be_had() {
 }
 
 #[test]
+fn by_surge_there_is_neither_a_last_step_nor_a_preview() {
+    let surge = |steps| format!("{}\n  promotion: Surge", canary(steps));
+    both_accept("Rollout", &surge("{weight: 5}, {pause: {}}, {weight: 25}"));
+    both_accept("Rollout", "  workloadRef: {name: web}\n  promotion: Surge");
+    let message =
+        "promotion Surge has neither blueGreen nor a weight of 100: it rolls the rest out";
+    both_refuse("Rollout", &surge("{weight: 5}, {weight: 100}"), message);
+    let preview = "  promotion: Surge\n  strategy: {blueGreen: {}}";
+    both_refuse("Rollout", &format!("  workloadRef: {{name: web}}\n{preview}"), message);
+    both_refuse("RolloutClass", preview, message);
+}
+
+#[test]
 fn a_service_is_pinned_or_shared() {
     let services = |shared: &str| {
         format!("  workloadRef: {{name: web}}\n  services: [web]\n  sharedServices: [{shared}]")
@@ -328,7 +341,7 @@ fn every_rule_compiles_and_has_a_message() {
     }
     let messages: BTreeSet<_> = found.iter().map(|(_, message)| message).collect();
     // Each message is in a test above; a new rule needs one too, and then this number.
-    assert_eq!(messages.len(), 25, "{messages:#?}");
+    assert_eq!(messages.len(), 26, "{messages:#?}");
 }
 
 /// Lists, texts and maps without an upper bound make the cost of rules unbounded.

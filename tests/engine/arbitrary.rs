@@ -147,6 +147,9 @@ fn part() -> impl Strategy<Value = Promotion> {
         Just(Promotion::Waiting),
         Just(Promotion::HandingOver),
         Just(Promotion::Releasing),
+        Just(Promotion::Spreading),
+        Just(Promotion::Surging),
+        Just(Promotion::Surged),
     ]
 }
 
@@ -221,12 +224,12 @@ pub(crate) fn gate_seen() -> impl Strategy<Value = GateSeen> {
 
 fn trial(at: &Time) -> impl Strategy<Value = Trial> + use<> {
     let times = (at.clone(), of(at.clone()), of(at.clone()), of(at.clone()));
-    let flags = (of(skip()), any::<bool>(), any::<bool>(), of(text()), of(at.clone()));
+    let flags = (of(skip()), any::<[bool; 3]>(), of(text()), of(at.clone()));
     let parts = (trial_id(), revision(), origin(), times, flags, vec(reason(), 0..3));
     (parts, stage(at), of(at_gates(at))).prop_map(|(parts, stage, gates)| {
         let (id, canary, origin, times, flags, told) = parts;
         let (started, ready, shared, home) = times;
-        let (skip, handed, alone, class, stands) = flags;
+        let (skip, [handed, surged, alone], class, stands) = flags;
         Trial {
             id,
             canary,
@@ -237,6 +240,7 @@ fn trial(at: &Time) -> impl Strategy<Value = Trial> + use<> {
             home,
             skip,
             handed,
+            surged,
             gates,
             class,
             stands,
@@ -345,10 +349,12 @@ fn workload() -> impl Strategy<Value = Workload> {
         Just(Deployed::Unknown),
     ];
     let desired = prop_oneof![4 => 0_u32..6, 1 => Just(u32::MAX)];
-    (revision(), desired, any::<[bool; 4]>(), deployed, of(revision())).prop_map(
-        |(template, desired, [paused, settled, deliberate, restart], deployed, adopted)| Workload {
+    let pods = (desired, 0_u32..4);
+    (revision(), pods, any::<[bool; 4]>(), deployed, of(revision())).prop_map(
+        |(template, pods, [paused, settled, deliberate, restart], deployed, adopted)| Workload {
             template,
-            desired,
+            desired: pods.0,
+            surge: pods.1,
             paused,
             deployed,
             settled,
@@ -434,15 +440,16 @@ fn fleet() -> impl Strategy<Value = Fleet> {
 pub(crate) fn observed() -> impl Strategy<Value = Observed> {
     let gates = btree_map((0..GATES.len()).prop_map(|n| GATES[n].to_owned()), gate_seen(), 0..4);
     let answers = (of(ask()), of(outcome()), vec(any::<u64>(), 0..3), gates);
-    let arms = (pods(), pods());
-    let parts = (of(workload()), arms, traffic(), verdict(), answers, around(), fleet());
-    parts.prop_map(|(workload, (stable, canary), traffic, verdict, answers, around, fleet)| {
+    let sets = (pods(), pods(), pods());
+    let parts = (of(workload()), sets, traffic(), verdict(), answers, around(), fleet());
+    parts.prop_map(|(workload, sets, traffic, verdict, answers, around, fleet)| {
         let (ask, revert, delivered, gates) = answers;
         Observed {
-            is_blind: canary.desired % 2 == 1,
+            is_blind: sets.1.desired % 2 == 1,
             workload,
-            stable,
-            canary,
+            stable: sets.0,
+            canary: sets.1,
+            taken: sets.2,
             traffic,
             verdict,
             ask,

@@ -9,13 +9,13 @@ use tidegate_engine::observed::{
 };
 use tidegate_engine::plan::{
     Gate, GateAt, GateKind, GitWrite, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart,
-    OnTimeout, Step, Traffic,
+    OnTimeout, PromoteBy, Step, Traffic,
 };
 use tidegate_engine::state::{Failed, GitRevision, Revision};
 use tidegate_engine::windows::{Window, Windows};
 
 use crate::stories::duration;
-use crate::world::{World, analysis, steps};
+use crate::world::{World, analysis, steps, surge_steps};
 
 /// Does what a line says; `false` if nobody knows what it means.
 pub(crate) fn obey(world: &mut World, line: &str) -> bool {
@@ -273,6 +273,10 @@ fn plan(world: &mut World, text: &str) -> bool {
         return true;
     }
     match text {
+        "promotion surge" => {
+            plan.promotion = PromoteBy::Surge;
+            plan.steps = surge_steps();
+        }
         "traffic pods" => plan.traffic = Traffic::Pods,
         "traffic switch" => plan.traffic = Traffic::Switch,
         "on-inconclusive abort" => plan.on_inconclusive = OnInconclusive::Abort,
@@ -297,7 +301,7 @@ fn plan(world: &mut World, text: &str) -> bool {
         }
         _ => return false,
     }
-    if text.starts_with("traffic") {
+    if text.starts_with("traffic") && plan.promotion == PromoteBy::HandOver {
         plan.steps = steps(plan.traffic);
     }
     true

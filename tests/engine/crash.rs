@@ -3,36 +3,62 @@
 
 use chrono::TimeDelta;
 use tidegate_engine::judge::Verdict;
-use tidegate_engine::plan::Traffic;
+use tidegate_engine::plan::{PromoteBy, Traffic};
 use tidegate_engine::state::{Phase, Revision};
 
 use crate::command::fail;
 use crate::invariants::all_is_stable;
-use crate::world::{World, steps};
+use crate::world::{World, steps, surge_steps};
 
 /// A story without faults: when what happens, in seconds, and for how long it runs.
 #[derive(Clone, Copy)]
 pub(crate) struct Story {
     traffic: Traffic,
-    bad: bool,
+    promotion: PromoteBy,
+    /// The second from which on it does harm.
+    bad: Option<i64>,
 }
 
-pub(crate) const STORIES: [Story; 6] = [
-    Story { traffic: Traffic::Routes, bad: true },
-    Story { traffic: Traffic::Routes, bad: false },
-    Story { traffic: Traffic::Pods, bad: true },
-    Story { traffic: Traffic::Pods, bad: false },
-    Story { traffic: Traffic::Switch, bad: true },
-    Story { traffic: Traffic::Switch, bad: false },
+impl Story {
+    const fn new(traffic: Traffic, bad: Option<i64>) -> Self {
+        Self { traffic, promotion: PromoteBy::HandOver, bad }
+    }
+
+    const fn surge(traffic: Traffic, bad: Option<i64>) -> Self {
+        Self { traffic, promotion: PromoteBy::Surge, bad }
+    }
+}
+
+pub(crate) const STORIES: [Story; 12] = [
+    Story::new(Traffic::Routes, Some(50)),
+    Story::new(Traffic::Routes, None),
+    Story::new(Traffic::Pods, Some(50)),
+    Story::new(Traffic::Pods, None),
+    Story::new(Traffic::Switch, Some(50)),
+    Story::new(Traffic::Switch, None),
+    // In a step, in the rolling update, and when that is complete.
+    Story::surge(Traffic::Routes, Some(50)),
+    Story::surge(Traffic::Routes, Some(ROLLS)),
+    Story::surge(Traffic::Routes, Some(ROLLED)),
+    Story::surge(Traffic::Routes, None),
+    Story::surge(Traffic::Pods, Some(ROLLS)),
+    Story::surge(Traffic::Pods, None),
 ];
 
+/// A second at which the Deployment rolls out, and one at which it has.
+const ROLLS: i64 = 80;
+const ROLLED: i64 = 105;
 const LENGTH: i64 = 260;
 
 impl Story {
     pub(crate) fn begin(self) -> World {
         let mut world = World::at_rest();
         world.plan.traffic = self.traffic;
-        world.plan.steps = steps(self.traffic);
+        world.plan.promotion = self.promotion;
+        world.plan.steps = match self.promotion {
+            PromoteBy::HandOver => steps(self.traffic),
+            PromoteBy::Surge => surge_steps(),
+        };
         world.cluster.commit("v2");
         world.cluster.sync();
         world
@@ -41,8 +67,8 @@ impl Story {
     /// What happens at this second, whatever the controller does.
     pub(crate) fn happen(self, world: &mut World) {
         let second = (world.cluster.now - world.start).num_seconds();
-        let (bad_at, good_at) = (50, 20);
-        if self.bad && second >= bad_at {
+        let good_at = 20;
+        if self.bad.is_some_and(|bad_at| second >= bad_at) {
             world.verdicts.insert(Revision::new("v2"), fail("errors: 40/120 (33 %)"));
         } else if second >= good_at {
             world.verdicts.insert(Revision::new("v2"), Verdict::Pass);
@@ -55,6 +81,7 @@ impl Story {
             self.happen(&mut world);
             let _ = world.turn();
             everybody_is_served(&world);
+            self.there_is_room(&world);
             world.cluster.advance(TimeDelta::seconds(1));
         }
         world.and_then_nothing_happens();
@@ -68,8 +95,22 @@ impl Story {
         }
     }
 
+    /// By Surge: never more pods than in a rolling update, never fewer that serve.
+    fn there_is_room(self, world: &World) {
+        if self.promotion != PromoteBy::Surge {
+            return;
+        }
+        let cluster = &world.cluster;
+        let ours = cluster.canary.as_ref().map(|(_, set)| set);
+        let all: u32 = cluster.sets.values().chain(ours).map(|set| set.desired).sum();
+        let serving: u32 = cluster.sets.values().map(|set| set.ready).sum();
+        let most = cluster.desired + cluster.surge();
+        assert!(all <= most, "{all} pods in {:?}", world.state.trial);
+        assert!(serving >= cluster.desired, "{serving} serve in {:?}", world.state.trial);
+    }
+
     pub(crate) fn expect(self, end: &End) {
-        if self.bad {
+        if self.bad.is_some() {
             assert_eq!((end.phase, end.serves.as_str()), (Phase::Aborted, "v1"));
             assert_eq!((end.branch.join(" ").as_str(), end.reverts), ("v1 v2 v1", 1));
         } else {

@@ -52,6 +52,7 @@ impl Watch {
         pods_leave_after_their_requests(plan, next, seen, effects, now);
         gates_are_not_passed_by(plan, state, next, seen);
         nobody_is_asked_on_the_way_home(plan, next, now);
+        never_more_pods_than_there_is_room_for(plan, seen, effects);
         if plan.mode == Mode::Observe && state.trial.is_none() {
             let touched =
                 effects.iter().any(|e| !matches!(e, Effect::Announce(_) | Effect::Release));
@@ -160,9 +161,12 @@ pub(crate) fn never_open_to_the_unjudged(next: &State, seen: &Observed, effects:
                 assert_eq!(*revision, next.stable.as_ref().unwrap().revision);
                 assert_eq!(*over, next.trial.as_ref().unwrap().canary);
             }
-            Effect::HandOver { revision } => {
+            Effect::HandOver { revision, replicas } => {
                 assert_eq!(*revision, work.template);
-                assert!(seen.traffic.pinned.is_only(revision), "traffic first, owner second");
+                let pinned = &seen.traffic.pinned;
+                let early = *replicas <= work.surge && *replicas < work.desired;
+                let spread = early && matches!(pinned, Pinned::All | Pinned::NoService);
+                assert!(pinned.is_only(revision) || spread, "traffic first, owner second");
             }
             _ => {}
         }
@@ -308,6 +312,16 @@ fn weights_follow_the_plan(plan: &Plan, next: &State, seen: &Observed, effects: 
             }
             Effect::Raise { replicas, .. } => assert!(*replicas > 0),
             _ => {}
+        }
+    }
+}
+
+/// By Surge the canary is never larger than what a rolling update could have beside stable.
+fn never_more_pods_than_there_is_room_for(plan: &Plan, seen: &Observed, effects: &[Effect]) {
+    let Some(work) = seen.workload.as_ref().filter(|work| plan.is_surge(work)) else { return };
+    for effect in effects {
+        if let Effect::Raise { replicas, .. } = effect {
+            assert!(*replicas <= work.surge.max(1), "{effect:?} beside {}", work.desired);
         }
     }
 }

@@ -9,7 +9,7 @@ use tidegate_engine::fleet::{Fleet, Member, Slot};
 use tidegate_engine::judge::{Unclear, Verdict};
 use tidegate_engine::observed::{Ask, GateSeen, Trouble, TroubleKind, What};
 use tidegate_engine::plan::{
-    GateKind, Mode, OnFailure, OnInconclusive, OnLowTraffic, Plan, Step, Traffic, Weight,
+    GateKind, Mode, OnFailure, OnInconclusive, OnLowTraffic, Plan, PromoteBy, Step, Traffic, Weight,
 };
 use tidegate_engine::sim::Cluster;
 use tidegate_engine::state::{Failed, Phase, Revision, State};
@@ -82,14 +82,17 @@ fn event() -> impl Strategy<Value = Event> {
 fn random_plan() -> impl Strategy<Value = Plan> {
     let steps = proptest::collection::vec((0_u8..8, 0_i64..60), 1..5);
     let gates = prop_oneof![1 => Just(Vec::new()), 1 => arbitrary::gates()];
-    let choices = (0_u8..3, any::<[bool; 7]>(), steps, gates);
+    let choices = (0_u8..3, any::<[bool; 8]>(), steps, gates);
     choices.prop_map(|(traffic, choices, steps, gates)| {
-        let [revert, pause, unproven, git_too, measured, observe, limited] = choices;
+        let [revert, pause, unproven, git_too, measured, observe, limited, surge] = choices;
         let traffic = [Traffic::Routes, Traffic::Pods, Traffic::Switch][usize::from(traffic)];
+        let surge = surge && traffic != Traffic::Switch;
+        let promotion = if surge { PromoteBy::Surge } else { PromoteBy::HandOver };
         Plan {
             mode: if observe && traffic == Traffic::Routes { Mode::Observe } else { Mode::Enforce },
             traffic,
-            steps: random_steps(traffic, &steps),
+            promotion,
+            steps: random_steps(traffic, promotion, &steps),
             analysis: analysis(measured),
             on_failure: if revert { OnFailure::Revert } else { OnFailure::Hold },
             on_inconclusive: if pause { OnInconclusive::Pause } else { OnInconclusive::Abort },
@@ -107,8 +110,8 @@ fn random_plan() -> impl Strategy<Value = Plan> {
     })
 }
 
-/// Weights never fall, the last is 100; some steps are pauses.
-fn random_steps(traffic: Traffic, steps: &[(u8, i64)]) -> Vec<Step> {
+/// Weights never fall, the last is 100 but by Surge; some steps are pauses.
+fn random_steps(traffic: Traffic, promotion: PromoteBy, steps: &[(u8, i64)]) -> Vec<Step> {
     let mut weights: Vec<u8> = steps.iter().map(|(kind, _)| kind * 10 % 60).collect();
     weights.sort_unstable();
     let mut random: Vec<_> = steps
@@ -120,7 +123,9 @@ fn random_steps(traffic: Traffic, steps: &[(u8, i64)]) -> Vec<Step> {
             (_, Traffic::Routes | Traffic::Pods) => weight(percent, *seconds),
         })
         .collect();
-    random.push(weight(100, 10));
+    if promotion == PromoteBy::HandOver {
+        random.push(weight(100, 10));
+    }
     random
 }
 
@@ -172,10 +177,7 @@ fn happen(world: &mut World, event: &Event, count: usize) {
             let trouble = Trouble { kind: TroubleKind::ALL[*kind], message: "trouble".to_owned() };
             cluster.trouble.insert(revision(*n), trouble);
             cluster.start_up.remove(&revision(*n));
-            let ours = cluster.canary.as_mut().filter(|(known, _)| *known == revision(*n));
-            if let Some((_, set)) = ours {
-                set.ready = 0;
-            }
+            cluster.lose(&revision(*n));
         }
         Event::Healthy(n) => heal(world, &revision(*n)),
         Event::Write(n) if cluster.exists => cluster.write_template(revision(*n), Some("ann")),

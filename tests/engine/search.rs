@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use chrono::{DateTime, TimeDelta, Utc};
 use tidegate_engine::effect::RevertOutcome;
 use tidegate_engine::observed::{Ask, GateSays, GateSeen, Trouble, TroubleKind, What};
-use tidegate_engine::plan::{Gate, GateAt, GateKind, Limits, OnTimeout, Traffic};
+use tidegate_engine::plan::{Gate, GateAt, GateKind, Limits, OnTimeout, PromoteBy, Traffic};
 use tidegate_engine::state::{Phase, Revision, Stage};
 
 use crate::command::fail;
@@ -82,7 +82,7 @@ const GATED: [Event; 13] = [
 
 /// A gate at each place, each with another end to its patience.
 fn gated() -> World {
-    let mut world = small(Traffic::Routes);
+    let mut world = small(Traffic::Routes, PromoteBy::HandOver);
     let gate = |name: &str, at, kind, on_timeout| Gate {
         name: name.to_owned(),
         at,
@@ -100,13 +100,15 @@ fn gated() -> World {
     world
 }
 
-fn small(traffic: Traffic) -> World {
+fn small(traffic: Traffic, promotion: PromoteBy) -> World {
     let mut world = World::at_rest();
     let second = TimeDelta::seconds(1);
     world.plan.traffic = traffic;
-    world.plan.steps = match traffic {
-        Traffic::Switch => vec![weight(0, 0), weight(100, 0)],
-        Traffic::Routes | Traffic::Pods => vec![weight(50, 0), weight(100, 0)],
+    world.plan.promotion = promotion;
+    world.plan.steps = match (traffic, promotion) {
+        (_, PromoteBy::Surge) => vec![weight(25, 0)],
+        (Traffic::Switch, _) => vec![weight(0, 0), weight(100, 0)],
+        (Traffic::Routes | Traffic::Pods, _) => vec![weight(50, 0), weight(100, 0)],
     };
     world.plan.limits = Limits {
         settle: second * 2,
@@ -162,11 +164,8 @@ fn happen(world: &mut World, event: Event) {
         Event::Trouble(kind) => {
             let canary = Revision::new("v2");
             cluster.start_up.remove(&canary);
+            cluster.lose(&canary);
             cluster.trouble.insert(canary, Trouble { kind, message: "trouble".to_owned() });
-            if let Some((_, set)) = &mut cluster.canary {
-                set.ready = 0;
-                set.ready_at = None;
-            }
         }
     }
 }
@@ -184,8 +183,8 @@ fn key(world: &World, events_left: u8) -> u64 {
     let age = |at: DateTime<Utc>| (now - at).num_seconds().clamp(-OLD, OLD);
     let mut hasher = DefaultHasher::new();
     let state = &world.state;
-    let plan = (format!("{:?}", world.plan.traffic), world.plan.gates.len());
-    (events_left, plan).hash(&mut hasher);
+    let kind = format!("{:?} {:?}", world.plan.traffic, world.plan.promotion);
+    (events_left, kind, world.plan.gates.len()).hash(&mut hasher);
     if let Some(trial) = &state.trial {
         let stage = match &trial.stage {
             Stage::Reverting { cause, order, waiting, .. } => {
@@ -201,7 +200,7 @@ fn key(world: &World, events_left: u8) -> u64 {
             format!("{:?}", asked.answer).hash(&mut hasher);
         }
         let told: BTreeSet<_> = trial.told.iter().collect();
-        let rest = (&trial.canary, trial.ready.is_some(), trial.handed, told);
+        let rest = (&trial.canary, trial.ready.is_some(), (trial.handed, trial.surged), told);
         stage.hash(&mut hasher);
         (age(trial.stage.since()), trial.home.map(age)).hash(&mut hasher);
         format!("{rest:?} {:?} {:?} {:?}", trial.origin, trial.skip, state.phase())
@@ -219,14 +218,17 @@ fn key(world: &World, events_left: u8) -> u64 {
     let ours = cluster.canary.as_ref().map(|(revision, set)| {
         (revision, set.desired, set.ready, set.ready_at.map(age), cluster.handed)
     });
-    let sets: Vec<_> =
-        cluster.sets.iter().map(|(revision, set)| (revision, set.desired, set.ready)).collect();
+    let own = cluster.sets.iter();
+    let sets: Vec<_> = own
+        .map(|(revision, set)| (revision, set.desired, set.ready, set.ready_at.map(age)))
+        .collect();
     let answer = cluster
         .revert
         .as_ref()
         .filter(|(id, _)| state.trial.as_ref().is_some_and(|trial| trial.id == *id));
     format!("{branch:?} {ours:?} {sets:?} {:?}", answer.map(|(_, outcome)| outcome))
         .hash(&mut hasher);
+    cluster.emptied.hash(&mut hasher);
     let flags = [cluster.exists, cluster.paused, cluster.gateway, cluster.held, cluster.controller];
     flags.hash(&mut hasher);
     (cluster.desired, cluster.forge.is_ok(), cluster.trouble.len()).hash(&mut hasher);
@@ -345,9 +347,18 @@ fn it_is_rest(mut world: World, trail: &Trail) {
 #[test]
 fn every_state_within_bounds_leads_to_rest() {
     let mut search = Search::default();
-    for traffic in [Traffic::Routes, Traffic::Pods, Traffic::Switch] {
-        search.run(small(traffic), 3, &EVENTS);
-        eprintln!("{traffic:?}: {} states, {} at rest", search.calm.len(), search.rests);
+    // By Surge a rolling update has many more moments: two events at any of them.
+    let kinds = [
+        (Traffic::Routes, PromoteBy::HandOver, 3),
+        (Traffic::Pods, PromoteBy::HandOver, 3),
+        (Traffic::Switch, PromoteBy::HandOver, 3),
+        (Traffic::Routes, PromoteBy::Surge, 2),
+        (Traffic::Pods, PromoteBy::Surge, 2),
+    ];
+    for (traffic, promotion, events) in kinds {
+        search.run(small(traffic, promotion), events, &EVENTS);
+        let (states, rests) = (search.calm.len(), search.rests);
+        eprintln!("{traffic:?} {promotion:?}: {states} states, {rests} at rest");
     }
     search.run(gated(), 2, &GATED);
     eprintln!("with gates: {} states, {} at rest", search.calm.len(), search.rests);

@@ -273,3 +273,27 @@ fn a_canary_that_is_not_measured_yet_gets_no_traffic_and_is_not_waited_for_forev
         }
     }
 }
+
+#[test]
+fn a_rolling_update_whose_newest_write_was_not_looked_at_goes_on() {
+    let mut world = World::at_rest();
+    assert!(obey(&mut world, "plan promotion surge"));
+    assert!(obey(&mut world, "verdict v2 pass"));
+    world.cluster.commit("v2");
+    world.cluster.sync();
+    let mut looks = 0;
+    while world.state.stable.as_ref().is_some_and(|stable| stable.revision.as_str() == "v1") {
+        let mut seen = world.cluster.observe(&world.state, world.verdict());
+        let is_rolling = world.cluster.sets.len() > 1 && !world.cluster.paused;
+        if let Some(work) = seen.workload.as_mut().filter(|_| is_rolling) {
+            work.adopted = None;
+            let now = world.cluster.now;
+            let decision = tidegate_engine::decide(&world.plan, &world.state, &seen, now);
+            assert_eq!(decision.next.phase(), Phase::Promoting, "{}", decision.message);
+            assert_eq!(decision.effects, vec![]);
+            looks += 1;
+        }
+        world.run_for(TimeDelta::seconds(1));
+    }
+    assert!(looks > 5, "only {looks} looks in the rolling update");
+}

@@ -8,7 +8,7 @@ use tidegate_engine::effect::Effect;
 use tidegate_engine::judge::{Analysis, Criterion, Kind, Ratio, Verdict};
 use tidegate_engine::plan::{
     GitPlan, GitWrite, Limits, Mode, OnFailure, OnInconclusive, OnLowTraffic, OnRestart, Plan,
-    Step, Traffic, Weight,
+    PromoteBy, Step, Traffic, Weight,
 };
 use tidegate_engine::sim::Cluster;
 use tidegate_engine::state::{Revision, State};
@@ -47,6 +47,11 @@ pub(crate) fn steps(traffic: Traffic) -> Vec<Step> {
     }
 }
 
+/// The same where the Deployment rolls the rest out.
+pub(crate) fn surge_steps() -> Vec<Step> {
+    vec![weight(10, 30), weight(25, 30)]
+}
+
 pub(crate) fn plan() -> Plan {
     Plan {
         rollout: "shop/web".to_owned(),
@@ -55,6 +60,7 @@ pub(crate) fn plan() -> Plan {
         class: None,
         max_trials: None,
         traffic: Traffic::Routes,
+        promotion: PromoteBy::HandOver,
         steps: steps(Traffic::Routes),
         analysis: analysis(true),
         on_failure: OnFailure::Revert,
@@ -178,7 +184,7 @@ pub(crate) fn show(effect: &Effect) -> String {
         Effect::Raise { revision, replicas } => format!("Raise({revision} {replicas})"),
         Effect::Route { weight } => format!("Route({weight})"),
         Effect::RouteHome => "RouteHome".to_owned(),
-        Effect::HandOver { revision } => format!("HandOver({revision})"),
+        Effect::HandOver { revision, .. } => format!("HandOver({revision})"),
         Effect::Retire { revision } => format!("Retire({revision})"),
         Effect::Restore { revision, over } => format!("Restore({revision} over {over})"),
         Effect::Unpause { revision } => format!("Unpause({revision})"),

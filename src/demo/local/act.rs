@@ -35,7 +35,7 @@ impl Local {
             Effect::Raise { revision, replicas } => self.raise(revision, *replicas),
             Effect::Route { weight } => self.split(*weight),
             Effect::RouteHome => self.route_home(),
-            Effect::HandOver { revision } => {
+            Effect::HandOver { revision, .. } => {
                 self.hand_over(revision);
                 Ok(())
             }

@@ -39,6 +39,9 @@ impl Local {
             canary: canary
                 .filter(|revision| !self.is_owned(revision))
                 .map_or_else(Pods::default, |revision| self.pods_of(revision)),
+            taken: canary
+                .filter(|revision| self.is_owned(revision))
+                .map_or_else(Pods::default, |revision| self.pods_of(revision)),
             traffic: self.traffic(),
             verdict,
             ask: None,
@@ -62,6 +65,7 @@ impl Local {
         Ok(Some(Workload {
             template: revision_of(&objects::template(&deployment)?),
             desired: objects::replicas(&deployment),
+            surge: objects::replicas(&deployment), // there is room for two full sets here
             paused: objects::is_paused(&deployment),
             deployed: self.deployed.clone().map_or(Deployed::Unknown, |revision| {
                 // The sync answers when it is done: what it names is applied.

@@ -3,7 +3,7 @@
 use super::back::abort;
 use super::forward::after;
 use super::gates;
-use super::promote::is_handing_over;
+use super::promote::{full_part, is_handing_over};
 use super::still;
 use super::turn::{About, Turn};
 use crate::observed::{Ask, What};
@@ -99,7 +99,9 @@ fn promote_full(turn: &mut Turn<'_>, mut trial: Trial, ask: &Ask) -> Answered {
         Stage::Settling { .. } => None,
         Stage::Starting { .. } => Some(Stage::FastForward { since }),
         Stage::Shifting { .. } | Stage::Baking { .. } | Stage::Paused { .. } => {
-            Some(Stage::Promoting { part: Promotion::Filling, since })
+            let part = |work| full_part(turn.plan, work);
+            let part = turn.seen.workload.as_ref().map_or(Promotion::Filling, part);
+            Some(Stage::Promoting { part, since })
         }
         Stage::FastForward { .. }
         | Stage::Promoting { .. }

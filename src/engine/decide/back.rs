@@ -3,6 +3,7 @@
 use super::read_back::{is_free, is_home};
 use super::rest::deployed_revision;
 use super::revert::{NOT_ALONE, Next, being_reverted, disposition, reverting, told};
+use super::surge;
 use super::turn::{About, Turn};
 use crate::defaults;
 use crate::effect::{RevertOutcome, Severity};
@@ -25,9 +26,22 @@ pub(super) fn abort(turn: &mut Turn<'_>, mut trial: Trial, cause: Cause) -> Tria
     if cause == Cause::Bypassed {
         bypassed(turn, &trial);
     }
+    roll_back(turn, &trial);
     trial.stage = Stage::Aborting { cause, since: turn.now };
     trial.home = None;
     trial
+}
+
+/// The Deployment has pods of the canary: its template is written over at once, before Git says so.
+/// An engine that brings it again meanwhile is answered in the same way.
+fn roll_back(turn: &mut Turn<'_>, trial: &Trial) {
+    if let Some(work) = &turn.seen.workload
+        && surge::is_out(turn.seen, trial)
+        && work.template == trial.canary
+        && !turn.is_stable(&trial.canary)
+    {
+        write_over(turn, trial, work, None);
+    }
 }
 
 /// The Deployment rolls a template out by itself: it is stable now, and the first thing to do is
@@ -85,6 +99,9 @@ pub(super) fn back(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) -> Op
     if is_rolling_out(turn, &trial, work) {
         return Some(abort(turn, trial, Cause::Bypassed));
     }
+    if !matches!(trial.stage, Stage::Restoring { .. }) {
+        roll_back(turn, &trial); // Restoring notes its own
+    }
     let is_free_again = matches!(trial.stage, Stage::Aborting { cause: Cause::Bypassed, .. });
     let home = if is_free_again {
         is_free(turn.plan, turn.seen)
@@ -117,8 +134,12 @@ pub(super) fn back(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) -> Op
 /// The Deployment brings up pods of a template that is not stable's, or has taken the canary's
 /// after all: stable's pods are leaving, and a Service pinned to them would have nobody.
 fn is_rolling_out(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> bool {
+    if trial.surged && work.template == trial.canary {
+        return false; // it was asked to, and is about to be asked back
+    }
     let rolls = !work.paused && !turn.is_stable(&work.template);
-    rolls || (is_taken(turn.seen, trial, work) && !turn.is_stable(&trial.canary))
+    let has_it = !trial.surged && is_taken(turn.seen, trial, work);
+    rolls || (has_it && !turn.is_stable(&trial.canary))
 }
 
 /// The Deployment controller took the set that it was asked to take. Before a promotion, an old set
@@ -237,7 +258,11 @@ fn aborted(
 ) -> Option<Trial> {
     if work.template != trial.canary {
         turn.refuse_ask(&About::from(&trial));
-        turn.say(Reason::Superseded, "the failed template is gone");
+        if trial.surged && turn.is_stable(&work.template) {
+            turn.say(Reason::Restoring, "stable's template is written back; the canary leaves");
+        } else {
+            turn.say(Reason::Superseded, "the failed template is gone");
+        }
         return leave(turn, trial, cause, revert);
     }
     let is_gone = !turn.seen.canary.exists;
@@ -268,7 +293,9 @@ fn leave(
     cause: Cause,
     revert: Option<RevertOutcome>,
 ) -> Option<Trial> {
-    if turn.seen.canary.exists || trial.home.is_none() {
+    // What rolls out past the gate takes all other pods away itself.
+    let is_out = surge::is_out(turn.seen, &trial) && cause != Cause::Bypassed;
+    if turn.seen.canary.exists || trial.home.is_none() || is_out {
         return Some(trial);
     }
     turn.end(&trial, Outcome::Aborted { cause, revert });

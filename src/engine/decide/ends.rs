@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::back::is_taken;
-use super::read_back::{at_weight, is_home, is_route_home, is_shared};
+use super::read_back::{at_weight, is_free, is_home, is_route_home, is_shared};
+use super::surge;
 use crate::effect::{Effect, RevertOutcome};
 use crate::observed::{GateSays, Observed, Pinned, RouteView, Workload};
 use crate::plan::{GateKind, Mode, Plan, Traffic, Weight};
@@ -53,7 +54,7 @@ impl Wants<'_> {
                 self.hold();
                 self.pin(stable);
                 let first = self.plan.weight_at(0);
-                self.raise(trial, self.plan.canary_size(first, work.desired));
+                self.raise(trial, self.plan.canary_size(first, work));
             }
             Stage::Shifting { .. } | Stage::Baking { .. } | Stage::Paused { .. } => {
                 let weight = trial.stage.weight(self.plan);
@@ -61,7 +62,7 @@ impl Wants<'_> {
                 if self.plan.traffic == Traffic::Routes {
                     self.pin(stable);
                 }
-                self.raise(trial, self.plan.canary_size(weight, work.desired));
+                self.raise(trial, self.plan.canary_size(weight, work));
                 self.give_share(trial, stable, weight, work);
             }
             Stage::FastForward { .. } => {
@@ -70,7 +71,7 @@ impl Wants<'_> {
                 if trial.skip != Some(Skip::StableDown) {
                     self.pin(stable);
                 }
-                self.raise(trial, work.desired);
+                self.raise(trial, self.plan.full_size(work));
             }
             Stage::Promoting { part, .. } => self.promote(trial, work, *part),
             Stage::Aborting { cause: Cause::Bypassed, .. } => {
@@ -78,21 +79,18 @@ impl Wants<'_> {
                 self.route_home();
                 self.retire(trial);
             }
-            Stage::Aborting { .. } | Stage::Aborted { .. } => self.go_home(trial, stable),
+            Stage::Aborting { .. } | Stage::Aborted { .. } => self.go_home(trial, stable, work),
             Stage::Reverting { order, waiting, .. } => {
-                self.go_home(trial, stable);
+                self.go_home(trial, stable, work);
                 // A pull request waits for people; asking again would not hurry them.
                 if !matches!(waiting, Some(RevertOutcome::PullRequest { .. })) {
                     self.effects.push(Effect::Revert(order.clone()));
                 }
             }
             Stage::Restoring { .. } => {
-                self.go_home(trial, stable);
-                if work.template == trial.canary {
-                    let (revision, over) = (stable.clone(), trial.canary.clone());
-                    self.effects.push(Effect::Restore { revision, over });
-                } else if work.template == *stable {
-                    self.unpause(stable, work);
+                self.go_home(trial, stable, work);
+                if !surge::is_out(self.seen, trial) {
+                    self.restore(trial, stable, work);
                 }
             }
             Stage::Watching { .. } => {}
@@ -146,6 +144,16 @@ impl Wants<'_> {
         }
     }
 
+    /// Stable's template again, and free to roll out.
+    fn restore(&mut self, trial: &Trial, stable: &Revision, work: &Workload) {
+        if work.template == trial.canary && trial.canary != *stable {
+            let (revision, over) = (stable.clone(), trial.canary.clone());
+            self.effects.push(Effect::Restore { revision, over });
+        } else if work.template == *stable {
+            self.unpause(stable, work);
+        }
+    }
+
     fn raise(&mut self, trial: &Trial, replicas: u32) {
         // Never lowered on the way: a set that was larger once serves the way back as well.
         if replicas > 0 && (!self.seen.canary.exists || self.seen.canary.desired < replicas) {
@@ -153,11 +161,12 @@ impl Wants<'_> {
         }
     }
 
-    /// Before the hand-over the set gets exactly the size that the Deployment wants: a larger one
+    /// Before the hand-over the set gets exactly the size that the Deployment takes: a larger one
     /// would not be taken.
     fn fit(&mut self, trial: &Trial, replicas: u32, part: Promotion) {
         let is_too_large = self.seen.canary.exists && self.seen.canary.desired > replicas;
-        if part == Promotion::Waiting && replicas > 0 && is_too_large {
+        let is_last = matches!(part, Promotion::Waiting | Promotion::Spreading);
+        if is_last && replicas > 0 && is_too_large {
             self.effects.push(Effect::Raise { revision: trial.canary.clone(), replicas });
         } else {
             self.raise(trial, replicas);
@@ -166,7 +175,7 @@ impl Wants<'_> {
 
     /// The share follows the pods: never a weight for pods that are not there.
     fn give_share(&mut self, trial: &Trial, stable: &Revision, weight: Weight, work: &Workload) {
-        if self.seen.canary.ready < self.plan.canary_size(weight, work.desired) {
+        if self.seen.canary.ready < self.plan.canary_size(weight, work) {
             return;
         }
         match self.plan.traffic {
@@ -216,12 +225,15 @@ impl Wants<'_> {
                 if work.adopted.as_ref() == Some(&trial.canary) {
                     // It has them.
                 } else if self.seen.traffic.pinned.is_only(&trial.canary) {
-                    self.effects.push(Effect::HandOver { revision: trial.canary.clone() });
+                    self.hand_over(trial, work.desired);
                 } else {
                     // Somebody set a Service free meanwhile: traffic first, owner second.
                     self.hold();
                     self.pin(&trial.canary);
                 }
+            }
+            Promotion::Spreading | Promotion::Surging | Promotion::Surged => {
+                self.surge(trial, work, part);
             }
             Promotion::Releasing => {
                 self.release();
@@ -233,9 +245,50 @@ impl Wants<'_> {
         }
     }
 
+    /// By Surge the Service selects stable and canary, as it does in any rolling update.
+    fn surge(&mut self, trial: &Trial, work: &Workload, part: Promotion) {
+        let size = self.plan.full_size(work);
+        if is_taken(self.seen, trial, work) {
+            if work.template == trial.canary {
+                self.unpause(&trial.canary, work);
+            } else if self.seen.stable.desired > 0 {
+                self.settle(&trial.canary, work);
+            }
+        } else if surge::is_out(self.seen, trial) {
+            // It has them, and its controller has not said so yet.
+        } else if part == Promotion::Surging && is_free(self.plan, self.seen) {
+            self.hand_over(trial, size);
+        } else {
+            self.hold();
+            self.fit(trial, size, Promotion::Spreading);
+            if self.seen.canary.ready < size {
+                return;
+            }
+            // Home to stable first: both ways to the canary at once would be more than its share.
+            self.route_home();
+            if self.plan.traffic != Traffic::Routes
+                || self.seen.traffic.route == Some(RouteView::Home)
+            {
+                self.unpin();
+            }
+        }
+    }
+
+    /// A newer template waits: a paused Deployment brings the one set it has to full size.
+    fn settle(&mut self, keep: &Revision, work: &Workload) {
+        if work.paused {
+            self.effects.push(Effect::Settle { keep: keep.clone() });
+        }
+    }
+
+    fn hand_over(&mut self, trial: &Trial, replicas: u32) {
+        let revision = trial.canary.clone();
+        self.effects.push(Effect::HandOver { revision, replicas });
+    }
+
     /// Traffic first. Where the Service points at the canary, turning it is what moves traffic;
     /// everywhere else the route's weight is. Pods after their requests, the holds last.
-    fn go_home(&mut self, trial: &Trial, stable: &Revision) {
+    fn go_home(&mut self, trial: &Trial, stable: &Revision, work: &Workload) {
         let pinned = &self.seen.traffic.pinned;
         let away = pinned.is(&trial.canary) || *pinned == Pinned::Mixed;
         if away || is_shared(self.seen) {
@@ -243,11 +296,20 @@ impl Wants<'_> {
         }
         let home = is_home(self.plan, self.seen, trial);
         let routed = !is_route_home(self.seen.traffic.route);
-        if self.plan.traffic == Traffic::Routes && routed && !home {
+        if trial.surged && !self.seen.canary.exists {
+            self.route_home(); // the canary's own Service went with its set
+        } else if self.plan.traffic == Traffic::Routes && routed && !home {
             self.effects.push(Effect::Route { weight: Weight::ZERO });
         }
+        // Pods of the Deployment leave by its own rolling update, as they came.
+        let is_out = surge::is_out(self.seen, trial);
+        if is_out && (work.template == trial.canary || work.template == *stable) {
+            self.restore(trial, stable, work);
+        } else if is_out {
+            self.settle(stable, work);
+        }
         self.retire(trial);
-        if !self.seen.canary.exists && home {
+        if !self.seen.canary.exists && home && !is_out {
             self.release();
         }
     }

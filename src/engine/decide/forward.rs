@@ -7,10 +7,11 @@ use super::gates::{self, Passage, say_beside};
 use super::promote;
 use super::read_back::is_at;
 use super::still;
+use super::surge;
 use super::turn::Turn;
 use crate::effect::Severity;
 use crate::judge::{Unclear, Verdict, words};
-use crate::observed::{Trouble, Workload};
+use crate::observed::{Pods, Trouble, Workload};
 use crate::plan::{OnInconclusive, OnLowTraffic, Plan, Step, Traffic, Weight};
 use crate::reason::Reason;
 use crate::state::{Cause, PausedBy, Place, Promotion, Skip, Stage, Trial};
@@ -37,6 +38,15 @@ pub(super) fn forward(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload) ->
         Stage::Baking { step, since } => Some(baking(turn, trial, work, step, since)),
         Stage::Paused { step, since, by } => Some(paused(turn, trial, step, since, by)),
         Stage::FastForward { since } => Some(promote::fast_forward(turn, trial, work, since)),
+        Stage::Promoting { part: Promotion::Spreading, since } => {
+            Some(surge::spreading(turn, trial, work, since))
+        }
+        Stage::Promoting { part: Promotion::Surging, since } => {
+            surge::surging(turn, trial, work, since)
+        }
+        Stage::Promoting { part: Promotion::Surged, since } => {
+            surge::surged(turn, trial, work, since)
+        }
         Stage::Promoting { part, since } => promote::promoting(turn, trial, work, part, since),
         Stage::Aborting { .. }
         | Stage::Reverting { .. }
@@ -53,6 +63,9 @@ fn is_final(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> bool {
 
 /// What aborts at once, from any stage that could still go back.
 fn harm(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> Option<Cause> {
+    if surge::is_under_way(turn.seen, trial, work) || surge::is_out(turn.seen, trial) {
+        return surge::harm(turn, trial);
+    }
     if is_final(turn, trial, work) || promote::is_stable_down(turn, trial) {
         return None; // no way back, or nothing to go back to
     }
@@ -111,7 +124,7 @@ fn settling(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, since: DateT
 }
 
 fn starting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, since: DateTime<Utc>) -> Trial {
-    let size = turn.plan.canary_size(turn.plan.weight_at(0), work.desired);
+    let size = turn.plan.canary_size(turn.plan.weight_at(0), work);
     let is_up = turn.seen.canary.ready >= size && trial_is_pinned_home(turn);
     let is_late = turn.is_over(since, turn.plan.limits.ready);
     if is_up && turn.seen.is_blind && !is_late {
@@ -138,7 +151,7 @@ fn starting(turn: &mut Turn<'_>, mut trial: Trial, work: &Workload, since: DateT
     }
     if is_late {
         let cause = if turn.seen.canary.ready < size {
-            late(turn, size)
+            late(&turn.seen.canary, size)
         } else {
             let message = "the Services could not be pinned to stable in time".to_owned();
             Cause::Environment { message }
@@ -159,11 +172,10 @@ fn trial_is_pinned_home(turn: &Turn<'_>) -> bool {
 }
 
 /// The cause of pods that are not ready in time.
-pub(super) fn late(turn: &Turn<'_>, size: u32) -> Cause {
-    let canary = &turn.seen.canary;
-    canary.trouble.as_ref().map_or_else(
+pub(super) fn late(pods: &Pods, size: u32) -> Cause {
+    pods.trouble.as_ref().map_or_else(
         || Cause::BrokenPods {
-            message: format!("only {} of {size} canary pods became ready in time", canary.ready),
+            message: format!("only {} of {size} canary pods became ready in time", pods.ready),
         },
         Trouble::cause,
     )
@@ -177,7 +189,7 @@ fn shifting(
     since: DateTime<Utc>,
 ) -> Trial {
     let weight = turn.plan.weight_at(step);
-    let size = turn.plan.canary_size(weight, work.desired);
+    let size = turn.plan.canary_size(weight, work);
     if has_share(turn, &trial, weight) {
         trial.stage = Stage::Baking { step, since: turn.now };
         turn.say(Reason::Baking, format!("weight {weight} is read back{}", by_pods(turn, weight)));
@@ -190,7 +202,7 @@ fn shifting(
             let message = format!("weight {weight} was not accepted in time");
             Cause::Environment { message }
         } else {
-            late(turn, size)
+            late(&turn.seen.canary, size)
         };
         return abort(turn, trial, cause);
     }
@@ -215,7 +227,7 @@ fn baking(
 ) -> Trial {
     let weight = turn.plan.weight_at(step);
     let bake = bake_of(turn.plan, step);
-    let size = turn.plan.canary_size(weight, work.desired);
+    let size = turn.plan.canary_size(weight, work);
     let has_share = has_share(turn, &trial, weight);
     let proven = is_proven(turn, weight) && turn.seen.canary.ready >= size && has_share;
     let baked = turn.is_over(since, bake);
@@ -280,13 +292,13 @@ fn not_baked(turn: &Turn<'_>, weight: Weight) -> (Reason, String) {
 
 /// By pods the share is another than the weight, and that of both arms' pods.
 fn by_pods(turn: &Turn<'_>, weight: Weight) -> String {
-    let desired = turn.seen.workload.as_ref().map_or(0, |work| work.desired);
+    let Some(work) = &turn.seen.workload else { return String::new() };
     if turn.plan.traffic != Traffic::Pods || matches!(weight, Weight::ZERO | Weight::FULL) {
         return String::new();
     }
     let (canary, share) =
-        (turn.plan.canary_size(weight, desired), turn.plan.effective_share(weight, desired));
-    let all = desired.saturating_add(canary);
+        (turn.plan.canary_size(weight, work), turn.plan.effective_share(weight, work));
+    let all = work.desired.saturating_add(canary);
     format!(" ({canary} of {all} pods: {:.0} %)", share * 100.0)
 }
 

@@ -17,6 +17,7 @@ mod read_back;
 mod rest;
 mod revert;
 mod still;
+mod surge;
 mod turn;
 mod watch;
 
@@ -121,6 +122,9 @@ fn is_going_back(stage: &Stage) -> bool {
 
 /// What ends a trial from outside, whatever stage it is in, before any verdict is looked at.
 fn interruption(turn: &Turn<'_>, trial: &Trial, workload: &Workload) -> Option<Cause> {
+    if surge::is_under_way(turn.seen, trial, workload) {
+        return surge::interruption(turn, trial, workload);
+    }
     let is_releasing = matches!(trial.stage, Stage::Promoting { part: Promotion::Releasing, .. });
     if is_releasing && workload.adopted.as_ref().is_some_and(|newest| *newest != trial.canary) {
         // It took the tested pods, and something else since.
@@ -131,7 +135,7 @@ fn interruption(turn: &Turn<'_>, trial: &Trial, workload: &Workload) -> Option<C
         return None;
     }
     if turn.is_stable(&workload.template) {
-        return Some(Cause::RevertedByHand);
+        return Some(surge::taken_back(turn, trial));
     }
     if !workload.paused {
         return Some(Cause::Bypassed);

@@ -7,9 +7,11 @@ use super::forward::late;
 use super::gates::{self, Passage, say_beside};
 use super::read_back::{is_filled, is_held, is_promoted};
 use super::rest::remember_promoted;
+use super::surge;
 use super::turn::Turn;
 use crate::effect::Severity;
 use crate::observed::Workload;
+use crate::plan::Plan;
 use crate::reason::Reason;
 use crate::state::{Cause, Origin, Outcome, Promotion, Skip, Stage, Trial};
 
@@ -31,10 +33,12 @@ pub(super) fn fast_forward(
     since: DateTime<Utc>,
 ) -> Trial {
     let ready = turn.seen.canary.ready;
-    let size = needed(&trial, work);
+    let size = needed(turn.plan, &trial, work);
     if ready >= size {
-        turn.say(Reason::Promoting, "the canary takes all traffic");
-        trial.stage = Stage::Promoting { part: Promotion::Filling, since: turn.now };
+        let part = full_part(turn.plan, work);
+        let share = if part == Promotion::Filling { "all" } else { "its part of the" };
+        turn.say(Reason::Promoting, format!("the canary takes {share} traffic"));
+        trial.stage = Stage::Promoting { part, since: turn.now };
         return trial;
     }
     let was_down = trial.skip == Some(Skip::StableDown);
@@ -55,22 +59,27 @@ pub(super) fn fast_forward(
             nothing_serves(turn, &mut trial);
             return trial;
         }
-        let cause = late(turn, size);
+        let cause = late(&turn.seen.canary, size);
         return abort(turn, trial, cause);
     }
     trial
 }
 
 /// Neither revision gets its pods ready: going back would help nobody, people can.
-fn nothing_serves(turn: &mut Turn<'_>, trial: &mut Trial) {
+pub(super) fn nothing_serves(turn: &mut Turn<'_>, trial: &mut Trial) {
     let message = format!("stable is down and {} does not get ready either", trial.canary);
     turn.say(Reason::StableDown, message.clone());
     turn.notify_once(trial, Severity::Critical, Reason::StableDown, message);
 }
 
-/// Pods before the canary may take everything: all of them, or one where nothing serves.
-fn needed(trial: &Trial, work: &Workload) -> u32 {
-    if trial.skip == Some(Skip::StableDown) { 1 } else { work.desired }
+/// Pods before the canary may take over: all that the Deployment takes, or one where nothing serves.
+fn needed(plan: &Plan, trial: &Trial, work: &Workload) -> u32 {
+    if trial.skip == Some(Skip::StableDown) { 1 } else { plan.full_size(work) }
+}
+
+/// Where a promotion without further steps begins.
+pub(super) fn full_part(plan: &Plan, work: &Workload) -> Promotion {
+    if plan.is_surge(work) { Promotion::Spreading } else { Promotion::Filling }
 }
 
 /// Where the last step gave the canary everything already, Services follow at once.
@@ -78,11 +87,11 @@ pub(super) fn first_part(turn: &Turn<'_>) -> Promotion {
     let (Some(trial), Some(work)) = (&turn.next.trial, &turn.seen.workload) else {
         return Promotion::Filling;
     };
-    let is_full = turn.seen.canary.ready >= needed(trial, work);
-    if is_full && is_filled(turn.plan, turn.seen, trial) {
+    let is_full = turn.seen.canary.ready >= needed(turn.plan, trial, work);
+    if !turn.plan.is_surge(work) && is_full && is_filled(turn.plan, turn.seen, trial) {
         Promotion::Pinning
     } else {
-        Promotion::Filling
+        full_part(turn.plan, work)
     }
 }
 
@@ -100,6 +109,12 @@ pub(super) fn promoting(
     if is_taken(turn.seen, &trial, work) && part != Promotion::Releasing {
         return promotion_after(turn, trial, Promotion::HandingOver);
     }
+    let goes_by_itself = matches!(part, Promotion::HandingOver | Promotion::Releasing);
+    if !goes_by_itself && turn.plan.is_surge(work) && canary.desired < work.desired {
+        // More pods are wanted than before: there is no room for two full sets any more.
+        let stage = Stage::Promoting { part: Promotion::Spreading, since };
+        return Some(surge::spreading(turn, Trial { stage, ..trial }, work, since));
+    }
     if part == Promotion::HandingOver && !is_full {
         return Some(wait_again(turn, trial));
     }
@@ -116,7 +131,7 @@ pub(super) fn promoting(
     }
     let done = match part {
         Promotion::Filling => {
-            turn.seen.canary.ready >= needed(&trial, work)
+            turn.seen.canary.ready >= needed(turn.plan, &trial, work)
                 && is_filled(turn.plan, turn.seen, &trial)
         }
         Promotion::Pinning => is_promoted(turn.plan, turn.seen, &trial),
@@ -124,7 +139,9 @@ pub(super) fn promoting(
             let over = turn.is_over(since, turn.plan.limits.scale_down_delay);
             over && is_full && is_promoted(turn.plan, turn.seen, &trial)
         }
-        Promotion::HandingOver => false,
+        Promotion::HandingOver | Promotion::Spreading | Promotion::Surging | Promotion::Surged => {
+            false
+        }
         // A newer template has closed the gate again: that is the next trial's.
         Promotion::Releasing => {
             !is_held(turn.seen) && (!work.paused || work.template != trial.canary)
@@ -137,7 +154,11 @@ pub(super) fn promoting(
         Promotion::Filling | Promotion::Pinning | Promotion::Waiting => {
             with_way_back(turn, trial, work, part, since)
         }
-        Promotion::HandingOver | Promotion::Releasing => without_way_back(turn, trial, part, since),
+        Promotion::HandingOver
+        | Promotion::Releasing
+        | Promotion::Spreading
+        | Promotion::Surging
+        | Promotion::Surged => without_way_back(turn, trial, part, since),
     })
 }
 
@@ -161,7 +182,7 @@ fn with_way_back(
     let limits = turn.plan.limits;
     let (ready, size) = (turn.seen.canary.ready, work.desired);
     let (limit, reason, message) = match part {
-        Promotion::Filling if ready < needed(&trial, work) => {
+        Promotion::Filling if ready < needed(turn.plan, &trial, work) => {
             (limits.ready, Reason::Promoting, format!("{ready} of {size} canary pods are ready"))
         }
         Promotion::Waiting if ready < size => (
@@ -179,7 +200,12 @@ fn with_way_back(
             Reason::Promoting,
             "all traffic is asked for".to_owned(),
         ),
-        Promotion::Pinning | Promotion::HandingOver | Promotion::Releasing => {
+        Promotion::Pinning
+        | Promotion::HandingOver
+        | Promotion::Releasing
+        | Promotion::Spreading
+        | Promotion::Surging
+        | Promotion::Surged => {
             (limits.shift, Reason::Promoting, "Services are asked to follow".to_owned())
         }
     };
@@ -192,7 +218,7 @@ fn with_way_back(
         return trial;
     }
     let cause = if ready < size && part != Promotion::Pinning {
-        late(turn, size)
+        late(&turn.seen.canary, size)
     } else {
         Cause::Environment { message: format!("not in time: {message}") }
     };
@@ -207,9 +233,13 @@ fn without_way_back(
 ) -> Trial {
     let message = match part {
         Promotion::Releasing => "holds are being released",
-        Promotion::Filling | Promotion::Pinning | Promotion::Waiting | Promotion::HandingOver => {
-            "the Deployment is taking over the tested pods"
-        }
+        Promotion::Filling
+        | Promotion::Pinning
+        | Promotion::Waiting
+        | Promotion::HandingOver
+        | Promotion::Spreading
+        | Promotion::Surging
+        | Promotion::Surged => "the Deployment is taking over the tested pods",
     };
     turn.say(Reason::HandingOver, message);
     if turn.is_over(since, turn.plan.limits.hand_over) {
@@ -227,7 +257,7 @@ fn wait_again(turn: &mut Turn<'_>, mut trial: Trial) -> Trial {
     trial
 }
 
-fn sum(one: TimeDelta, other: TimeDelta) -> TimeDelta {
+pub(super) fn sum(one: TimeDelta, other: TimeDelta) -> TimeDelta {
     one.checked_add(&other).unwrap_or(TimeDelta::MAX)
 }
 
@@ -253,6 +283,7 @@ fn promotion_after(turn: &mut Turn<'_>, mut trial: Trial, part: Promotion) -> Op
             Reason::HandingOver,
             "the Deployment has the tested pods; holds are released",
         ),
+        Promotion::Spreading | Promotion::Surging | Promotion::Surged => return Some(trial),
         Promotion::Releasing => {
             promoted(turn, &trial);
             return None;
@@ -264,7 +295,8 @@ fn promotion_after(turn: &mut Turn<'_>, mut trial: Trial, part: Promotion) -> Op
     Some(trial)
 }
 
-fn promoted(turn: &mut Turn<'_>, trial: &Trial) {
+/// What was on trial is stable from here on.
+pub(super) fn promoted(turn: &mut Turn<'_>, trial: &Trial) {
     let message = format!("{} is stable now", trial.canary);
     turn.notify(Severity::Info, Reason::Promoted, message.clone());
     turn.say(Reason::Promoted, message);

@@ -1,5 +1,6 @@
 //! What the world shows of where the traffic goes. Only what was read back counts.
 
+use super::surge;
 use crate::observed::{Observed, Pinned, RouteView};
 use crate::plan::{Plan, Traffic, Weight};
 use crate::state::{Revision, Trial};
@@ -41,9 +42,8 @@ pub(super) fn is_at(
         Traffic::Routes => pinned.is_only(stable) && at_weight(seen.traffic.route, weight),
         Traffic::Pods | Traffic::Switch if weight == Weight::FULL => pinned.is_only(&trial.canary),
         Traffic::Pods if weight > Weight::ZERO => {
-            let desired = seen.workload.as_ref().map_or(0, |work| work.desired);
-            matches!(pinned, Pinned::All | Pinned::NoService)
-                && seen.canary.ready >= plan.canary_size(weight, desired)
+            let size = seen.workload.as_ref().map_or(0, |work| plan.canary_size(weight, work));
+            matches!(pinned, Pinned::All | Pinned::NoService) && seen.canary.ready >= size
         }
         Traffic::Pods | Traffic::Switch => pinned.is_only(stable),
     }
@@ -63,9 +63,16 @@ pub(super) fn is_promoted(plan: &Plan, seen: &Observed, trial: &Trial) -> bool {
         && (plan.traffic != Traffic::Routes || seen.traffic.route == Some(RouteView::Home))
 }
 
-/// No request can reach the canary any more.
+/// No request can reach the canary any more; of pods that the Deployment has taken, fewer and fewer.
 pub(super) fn is_home(plan: &Plan, seen: &Observed, trial: &Trial) -> bool {
+    if surge::is_out(seen, trial) && !surge::is_turned(seen, trial) {
+        return false;
+    }
     let pinned = &seen.traffic.pinned;
+    if trial.surged && !seen.canary.exists {
+        // The routes were home before the Deployment was given them.
+        return !pinned.is(&trial.canary) && *pinned != Pinned::Mixed;
+    }
     if !seen.canary.exists && !seen.traffic.held && !pinned.is(&trial.canary) {
         return true; // the hold comes before anything else: nothing of ours was ever written
     }

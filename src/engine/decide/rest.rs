@@ -248,6 +248,7 @@ fn start(turn: &mut Turn<'_>, workload: &Workload, stable: &Stable, retry: bool)
         class: turn.plan.class.clone(),
         stands: None,
         alone: retry,
+        surged: false,
         told: Vec::new(),
         stage,
     });

@@ -44,7 +44,9 @@ pub(super) fn disposition(turn: &Turn<'_>, trial: &Trial, work: &Workload, cause
         | Cause::Bypassed
         | Cause::WorkloadGone => true,
     };
-    if hold || work.template != trial.canary {
+    // Where the Deployment goes back by itself the template is stable's by our own hand.
+    let is_gone = work.template != trial.canary && !is_rolled_back(turn, trial, work);
+    if hold || is_gone {
         return Next::Rest(None, None);
     }
     match (&trial.origin, &turn.plan.git) {
@@ -69,6 +71,12 @@ pub(super) fn disposition(turn: &Turn<'_>, trial: &Trial, work: &Workload, cause
             Next::Revert(order(turn, trial, git, (good, bad), cause.message(), at))
         }
     }
+}
+
+/// Stable's template came back with the pods, before Git said so. What Git says is its own question
+/// then: a revert by somebody else is found there.
+fn is_rolled_back(turn: &Turn<'_>, trial: &Trial, work: &Workload) -> bool {
+    trial.surged && turn.is_stable(&work.template)
 }
 
 /// Mode Observe: the revert that a failure would be followed by.
@@ -112,14 +120,17 @@ pub(super) fn reverting(
     let Stage::Reverting { since, waiting, .. } = trial.stage.clone() else { return trial };
     // The adapter's memory may be shorter than ours: after a restart it has no answer yet.
     let outcome = turn.seen.revert.clone().or(waiting);
-    if turn.is_stable(&work.template) {
+    let is_merged = matches!(outcome, Some(RevertOutcome::PullRequest { .. }))
+        && deployed_revision(work).is_some_and(|at| at != order.bad);
+    let is_rolled_back = is_rolled_back(turn, &trial, work) && !is_merged;
+    if turn.is_stable(&work.template) && !is_rolled_back {
         turn.say(Reason::AlreadyReverted, "the template is stable's again");
         let by_hand = || deployed_revision(work).map(|tip| RevertOutcome::AlreadyReverted { tip });
         let revert = outcome.filter(is_final).or_else(by_hand);
         trial.stage = Stage::Restoring { cause, revert, since: turn.now };
         return trial;
     }
-    if work.template != trial.canary {
+    if work.template != trial.canary && !is_rolled_back {
         turn.say(Reason::Superseded, "a newer template came before the revert");
         let revert = outcome.filter(is_final);
         trial.stage = Stage::Aborted { cause, revert, since: turn.now };

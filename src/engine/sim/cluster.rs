@@ -1,8 +1,8 @@
 //! A toy cluster that obeys effects: one Deployment, its Services and routes, a branch, and an
 //! engine that applies the branch. It keeps to the rules of the real ones that matter to the
 //! machine: a gated Deployment does not roll out, a revert is a commit, a hand-over needs a full
-//! canary, a gateway may accept a route late, and a write that was decided on another template
-//! is refused.
+//! canary or one of exactly `maxSurge`, a gateway may accept a route late, and a write that was
+//! decided on another template is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,7 @@ pub struct Set {
 }
 
 impl Set {
-    fn full(desired: u32) -> Self {
+    pub(super) fn full(desired: u32) -> Self {
         Self { desired, ready: desired, ready_at: None }
     }
 }
@@ -67,6 +67,8 @@ pub struct Cluster {
     pub adopted: Option<Revision>,
     /// The Deployment's own pods, by template.
     pub sets: BTreeMap<Revision, Set>,
+    /// Sets of its own that a rolling update has emptied, and that are still there.
+    pub emptied: BTreeSet<Revision>,
     /// The set we made for the canary.
     pub canary: Option<(Revision, Set)>,
     /// The canary's set was handed to the Deployment and is not taken yet.
@@ -131,6 +133,7 @@ impl Cluster {
             gated: true,
             adopted: Some(template.clone()),
             sets: BTreeMap::from([(template, Set::full(desired))]),
+            emptied: BTreeSet::new(),
             canary: None,
             handed: false,
             start_up: BTreeMap::new(),
@@ -199,26 +202,21 @@ impl Cluster {
         self.exists = false;
         self.paused = false;
         self.sets.clear();
+        self.emptied.clear();
         self.adopted = None;
-    }
-
-    /// An autoscaler or a person scales. A paused Deployment scales the set it has.
-    pub fn scale(&mut self, desired: u32) {
-        self.desired = desired;
-        if let Some(set) = self.adopted.as_ref().and_then(|active| self.sets.get_mut(active)) {
-            *set = Set::full(desired);
-        }
     }
 
     /// Time passes: pods become ready, the Deployment controller and the gateway do their work.
     pub fn advance(&mut self, by: TimeDelta) {
         self.now = self.now.checked_add_signed(by).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        if let Some((_, set)) = &mut self.canary
-            && set.ready_at.is_some_and(|at| at <= self.now)
-        {
-            *set = Set::full(set.desired);
+        let ours = self.canary.iter_mut().map(|(_, set)| set);
+        for set in ours.chain(self.sets.values_mut()) {
+            if set.ready_at.is_some_and(|at| at <= self.now) {
+                *set = Set::full(set.desired);
+            }
         }
         self.control();
+        self.roll();
         self.accept();
     }
 
@@ -229,31 +227,11 @@ impl Cluster {
         }
     }
 
-    /// The Deployment controller: takes over what it was handed if it is its template; an unpaused
-    /// Deployment runs its template and nothing else.
-    fn control(&mut self) {
-        if !self.controller || !self.exists {
-            return;
-        }
-        if self.handed
-            && let Some((revision, set)) =
-                self.canary.take_if(|(revision, _)| *revision == self.template)
-        {
-            self.handed = false;
-            self.sets = BTreeMap::from([(revision.clone(), set)]);
-            self.adopted = Some(revision);
-        }
-        if !self.paused && self.adopted.as_ref() != Some(&self.template) {
-            self.sets = BTreeMap::from([(self.template.clone(), Set::full(self.desired))]);
-            self.adopted = Some(self.template.clone());
-        }
-    }
-
     /// Carries out one effect, as the real adapters would: the end it names, or nothing. A write
     /// to the Deployment that was decided on another template is refused.
     pub fn carry_out(&mut self, effect: &Effect) {
         match effect {
-            Effect::Settle { keep } => self.sets.retain(|revision, _| revision == keep),
+            Effect::Settle { keep } => self.settle(keep),
             Effect::Hold => self.held = true,
             Effect::Pin { .. } if self.freed => {}
             Effect::Pin { revision } => self.pinned = Pinned::To(revision.clone()),
@@ -261,7 +239,7 @@ impl Cluster {
             Effect::Raise { revision, replicas } => self.raise(revision, *replicas),
             Effect::Route { weight } => self.write_route(RouteView::Split(*weight)),
             Effect::RouteHome => self.write_route(RouteView::Home),
-            Effect::HandOver { revision } => self.hand_over(revision),
+            Effect::HandOver { revision, replicas } => self.hand_over(revision, *replicas),
             Effect::Retire { revision } => {
                 if self.canary.take_if(|(known, _)| known == revision).is_some() {
                     self.handed = false;
@@ -271,6 +249,7 @@ impl Cluster {
                 if self.exists && self.template == *over {
                     self.template = revision.clone();
                     self.writer = None;
+                    self.control();
                 }
             }
             Effect::Unpause { revision } => {
@@ -320,18 +299,6 @@ impl Cluster {
         }
     }
 
-    /// One patch, decided on live reads: only a full set of the template that is wanted.
-    fn hand_over(&mut self, revision: &Revision) {
-        let desired = self.desired;
-        let full = self.canary.as_ref().is_some_and(|(known, set)| {
-            known == revision && set.ready >= desired && set.desired == desired
-        });
-        if self.exists && full && self.template == *revision {
-            self.handed = true;
-            self.control();
-        }
-    }
-
     /// What the adapters would see now.
     pub fn observe(&self, state: &State, verdict: Verdict) -> Observed {
         let canary = state.trial.as_ref().map(|trial| &trial.canary);
@@ -345,12 +312,16 @@ impl Cluster {
         // Who only watches has no set of its own: the Deployment's is what is on trial.
         let watches =
             state.trial.as_ref().is_some_and(|trial| matches!(trial.stage, Stage::Watching { .. }));
-        let on_trial = if watches { canary.and_then(|canary| self.sets.get(canary)) } else { ours };
+        let own = canary.and_then(|canary| self.sets.get(canary));
+        let on_trial = if watches { own } else { ours };
+        // What was promoted, or bypassed the gate, is stable's.
+        let taken = own.filter(|_| !watches && canary != stable);
         Observed {
             is_blind: false,
             workload: self.exists.then(|| self.workload(stable)),
-            stable: self.pods(stable, stable.and_then(|stable| self.sets.get(stable))),
+            stable: self.stable_pods(stable),
             canary: self.pods(canary, on_trial),
+            taken: self.pods(canary, taken),
             traffic: TrafficView {
                 route: (self.written == self.accepted).then_some(self.written),
                 pinned: self.pinned.clone(),
@@ -395,6 +366,7 @@ impl Cluster {
         Workload {
             template: self.template.clone(),
             desired: self.desired,
+            surge: self.surge(),
             paused: self.paused,
             deployed: self.deployed(),
             settled: self.sets.keys().all(|set| Some(set) == stable),
@@ -412,6 +384,12 @@ impl Cluster {
             }
             (None, _) => Deployed::Unknown,
         }
+    }
+
+    fn stable_pods(&self, stable: Option<&Revision>) -> Pods {
+        let pods = self.pods(stable, stable.and_then(|stable| self.sets.get(stable)));
+        let is_empty = stable.is_some_and(|stable| self.emptied.contains(stable));
+        Pods { exists: pods.exists || is_empty, ..pods }
     }
 
     fn pods(&self, revision: Option<&Revision>, set: Option<&Set>) -> Pods {

@@ -3,6 +3,7 @@
 mod arms;
 mod branch;
 mod cluster;
+mod deployment;
 mod run;
 mod scenario;
 mod shares;

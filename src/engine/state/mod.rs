@@ -145,6 +145,10 @@ pub struct Trial {
     /// A person said to go on though another release of the same commit failed.
     #[serde(default)]
     pub alone: bool,
+    /// It was asked to take them early, and to bring the rest itself: from then on the way back is a
+    /// rolling update of its own.
+    #[serde(default)]
+    pub surged: bool,
     /// What people were already told about this trial, so that they are told once.
     pub told: Vec<Reason>,
     /// Where in its life it is.

@@ -134,6 +134,14 @@ pub enum Promotion {
     HandingOver,
     /// Deployment unpaused, holds released.
     Releasing,
+    /// By Surge: the canary at the size of `maxSurge`, routes home, Services select both sets.
+    Spreading,
+    /// By Surge: the Deployment takes the tested pods, and its rolling update brings the rest. The
+    /// way back is a rolling update too.
+    Surging,
+    /// By Surge: all pods are of the new revision. The way back stays until `scale_down_delay` is
+    /// over.
+    Surged,
 }
 
 impl Stage {
@@ -163,7 +171,13 @@ impl Stage {
             }
             Self::Watching { .. }
             | Self::Promoting {
-                part: Promotion::Filling | Promotion::Pinning | Promotion::Waiting,
+                part:
+                    Promotion::Filling
+                    | Promotion::Pinning
+                    | Promotion::Waiting
+                    | Promotion::Spreading
+                    | Promotion::Surging
+                    | Promotion::Surged,
                 ..
             } => true,
             Self::Settling { .. }

@@ -209,6 +209,7 @@ fn on_trial(stage: Stage) -> State {
         class: None,
         stands: None,
         alone: false,
+        surged: false,
         told: Vec::new(),
         stage,
     };
@@ -265,6 +266,20 @@ async fn who_only_watches_sees_the_pods_that_the_deployment_made() {
     let objects = shop(&[deployment("web:1")], &[flux(GOOD, GOOD)]);
     let seen = seen(objects, &state).await.expect("facts");
     assert_eq!((seen.canary.desired, seen.canary_pods.len()), (2, 2));
+}
+
+#[tokio::test]
+async fn pods_that_the_deployment_has_taken_are_judged_as_its_own() {
+    let part = tidegate_engine::state::Promotion::Surging;
+    let mut state = on_trial(Stage::Promoting { part, since: now() });
+    if let Some(trial) = &mut state.trial {
+        (trial.canary, trial.handed, trial.surged) = (revision("web:1"), true, true);
+    }
+    state.stable = Some(Stable { revision: revision("web:0"), git: None });
+    let objects = shop(&[deployment("web:1")], &[flux(GOOD, GOOD)]);
+    let seen = seen(objects, &state).await.expect("facts");
+    assert!(!seen.canary.exists, "it is not ours any more");
+    assert_eq!((seen.taken.desired, seen.canary_pods.len()), (2, 2));
 }
 
 #[tokio::test]

@@ -3,10 +3,10 @@
 use kube::ResourceExt;
 use serde_json::Value;
 use tidegate_api::{ROLLOUT_LABEL, Rollout};
-use tidegate_engine::plan::Traffic;
+use tidegate_engine::plan::{PromoteBy, Step, Traffic, Weight, heaviest};
 
 use super::{Problem, Survey, has_backend, is_held, is_made_for_canary};
-use crate::kubernetes::{CanaryService, Kind, json, names};
+use crate::kubernetes::{CanaryService, Kind, json, max_surge, names, surge};
 use crate::observe::trouble::time;
 use crate::resolve::nearest::{nearest, one_of};
 use crate::resolve::{Fault, FieldPath, ObjectKey, Resolved};
@@ -59,6 +59,43 @@ impl<'a> Finder<'a> {
             let fault = Fault::new(&FieldPath::of("spec.paused"), "true", expected);
             self.fault(Problem::WorkloadPaused, fault.of(&key));
         }
+        self.room();
+    }
+
+    /// As many canary pods as `maxSurge` allows must be able to carry each weight.
+    fn room(&mut self) {
+        let plan = &self.resolved.plan;
+        let Some(deployment) = self.survey.deployment.as_ref() else { return };
+        let (desired, Some(spare)) = (json::replicas(deployment), surge(deployment)) else {
+            return;
+        };
+        if plan.promotion != PromoteBy::Surge || desired == 0 || spare >= desired {
+            return;
+        }
+        let by_routes = plan.traffic == Traffic::Routes;
+        let weights = plan.steps.iter().filter_map(|step| match step {
+            Step::Weight { weight, .. } if by_routes => Some(*weight),
+            Step::Weight { .. } | Step::Pause { .. } => None,
+        });
+        let wanted = weights.max().unwrap_or(Weight::ZERO);
+        let most = heaviest(desired, spare);
+        if spare > 0 && wanted <= most {
+            return;
+        }
+        let found = format!("{}, which is {spare} beside {desired} pods", max_surge(deployment));
+        let expected = if spare == 0 {
+            "at least 1 pod: promotion is Surge, and the canary is made of them".to_owned()
+        } else {
+            format!(
+                "room for weight {}: promotion is Surge, and {spare} canary pods carry at \
+                 most weight {}",
+                wanted.percent(),
+                most.percent()
+            )
+        };
+        let at = FieldPath::of("spec.strategy.rollingUpdate.maxSurge");
+        let key = self.object(Kind::Deployment, &self.resolved.workload);
+        self.fault(Problem::SurgeTooSmall, Fault::new(&at, found, expected).of(&key));
     }
 
     /// The Rollout that had the Deployment first.

@@ -239,6 +239,33 @@ fn a_workload_that_must_not_run_twice_or_that_waits_for_a_person_is_refused() {
 }
 
 #[test]
+fn as_many_pods_as_max_surge_allows_must_carry_the_weights() {
+    let shop = |replicas: u32, surge: Value| {
+        let mut shop = shop();
+        let spec = &mut shop.deployment.as_mut().expect("one")["spec"];
+        spec["replicas"] = json!(replicas);
+        spec["strategy"]["rollingUpdate"] = json!({"maxSurge": surge});
+        shop
+    };
+    let with = |weight: u32, promotion: &str| {
+        let steps = json!([{"weight": weight}]);
+        json!({"promotion": promotion, "strategy": {"canary": {"steps": steps}}})
+    };
+    // Twice the load of each of 10 pods on each of 3: 60 of 160.
+    let ten = shop(10, json!("25%"));
+    assert!(find(&ten, &rollout(with(37, "Surge"))).is_ok());
+    assert!(find(&ten, &rollout(with(38, "HandOver"))).is_ok());
+    let words = ["Deployment shop/web", "maxSurge", "25%", "weight 38", "at most weight 37"];
+    only(&ten, with(38, "Surge"), Problem::SurgeTooSmall, &words);
+    let words = ["rollingUpdate.maxSurge", "0 beside 10", "at least 1 pod"];
+    only(&shop(10, json!(0)), with(1, "Surge"), Problem::SurgeTooSmall, &words);
+    assert!(find(&shop(10, json!("100%")), &rollout(with(99, "Surge"))).is_ok(), "there is room");
+    let mut by_pods = with(50, "Surge");
+    by_pods["routes"] = json!([]);
+    assert!(find(&ten, &rollout(by_pods)).is_ok(), "the share is that of the pods");
+}
+
+#[test]
 fn of_two_rollouts_the_older_one_has_the_workload() {
     let of = |name: &str, uid: &str, day: u32, workload: &str| {
         let created = format!("2026-05-{day:02}T10:00:00Z");

@@ -238,6 +238,7 @@ fn on_the_way_forward_all_must_be_held_and_on_the_way_home_one_is_enough() {
             class: None,
             stands: None,
             alone: false,
+            surged: false,
             told: Vec::new(),
             stage,
         }),

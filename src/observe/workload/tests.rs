@@ -93,6 +93,14 @@ fn a_gated_template_waits_beside_the_set_that_serves() {
 }
 
 #[test]
+fn what_may_be_there_on_top_is_counted_in_pods() {
+    let mut deployment = deployment("web:2");
+    assert_eq!(work(&deployment, &[], "web:1").surge, 1, "a quarter of 3, rounded up");
+    deployment["spec"]["strategy"] = json!({"rollingUpdate": {"maxSurge": 2}});
+    assert_eq!(work(&deployment, &[], "web:1").surge, 2);
+}
+
+#[test]
 fn without_replicas_the_default_is_one() {
     let mut deployment = deployment("web:2");
     deployment["spec"]["replicas"].take();

@@ -376,6 +376,7 @@ mod tests {
             class: None,
             stands: None,
             alone: false,
+            surged: false,
             told: Vec::new(),
             stage,
         };

@@ -12,6 +12,7 @@
 //! | `StableLetGo` | stable's pods stay until a hand-over is on record |
 //! | `OneTrial` | a trial begins with no share left from the one before |
 //! | `OneWorkload` | two Rollouts never act on one workload |
+//! | `TooManyPods` | where a Rollout promotes by Surge there are never more than in a rolling update |
 //! | `NotOneSet` | blue-green: the Service selects one set, and not the preview before its turn |
 //! | `Flapping` | a trial turns a Service or a route only so many times |
 //! | `WrittenTwice` | nothing is written that was there already |
@@ -172,7 +173,9 @@ fn set(
     let was = before.map_or(0, replicas);
     let is = event.object.as_ref().map_or(0, replicas);
     let stage = release.stage().map_or("rest", |(name, _)| name);
-    if is > was && release.is(&LEAVING) && release.canary() == Some(hash) {
+    // What the Deployment has taken it rolls out until it is asked back.
+    let is_ours = !release.surged();
+    if is > was && is_ours && release.is(&LEAVING) && release.canary() == Some(hash) {
         broken.push(("RisesWhileLeaving", format!("{}: {was} to {is} in {stage}", event.name)));
     }
     let stable = release.trial_id().and_then(|trial| memory.stable.get(trial));
@@ -181,12 +184,21 @@ fn set(
     if is_stable && was > 0 && is == 0 && !may_go {
         broken.push(("StableLetGo", format!("{}: {was} to 0 in {stage}", event.name)));
     }
+    if let Some(most) = release.most_pods()
+        && release.acts()
+        && is > was
+        && release.pods_asked_for() > most
+    {
+        let text = format!("{}: {} of at most {most}", event.name, release.pods_asked_for());
+        broken.push(("TooManyPods", text));
+    }
 }
 
 /// The hand-over is on record.
 fn is_handed(release: &Release) -> bool {
     let part = release.stage().and_then(|(_, stage)| stage["part"].as_str());
-    release.is(&["Promoting"]) && matches!(part, Some("HandingOver" | "Releasing"))
+    let handed = ["HandingOver", "Releasing", "Surging", "Surged"];
+    release.is(&["Promoting"]) && part.is_some_and(|part| handed.contains(&part))
 }
 
 fn service(

@@ -120,6 +120,34 @@ impl<'a> Release<'a> {
         self.trial().is_some() && !self.is(&["Watching", "Settling", "Aborted"])
     }
 
+    /// The Deployment was asked to take the tested pods early, and to roll the rest out.
+    pub(super) fn surged(&self) -> bool {
+        self.trial().is_some_and(|trial| trial["surged"] == true)
+    }
+
+    /// Where it promotes by Surge: as many pods as there may be. `None`: there is room for more.
+    pub(super) fn most_pods(&self) -> Option<u64> {
+        (self.rollout.pointer("/spec/promotion")? == "Surge").then_some(())?;
+        let said = self.deployment.pointer("/spec/strategy/rollingUpdate/maxSurge")?;
+        let surge = match said {
+            Value::String(percent) => {
+                let percent = percent.trim_end_matches('%').parse::<u64>().ok()?;
+                (self.desired() * percent).div_ceil(100)
+            }
+            count => count.as_u64()?,
+        };
+        Some(self.desired() + surge)
+    }
+
+    /// The pods that all sets of the workload ask for.
+    pub(super) fn pods_asked_for(&self) -> u64 {
+        let selector = self.deployment.pointer("/spec/selector/matchLabels");
+        let selector = selector.and_then(Value::as_object).cloned().unwrap_or_default();
+        let sets = self.scene.all(Kind::ReplicaSet);
+        let own = sets.filter(|(_, set)| chooses(&selector, &set["metadata"]["labels"]));
+        own.map(|(_, set)| set.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1)).sum()
+    }
+
     pub(super) fn is_blue_green(&self) -> bool {
         self.rollout.pointer("/spec/strategy/blueGreen").is_some()
     }

@@ -180,6 +180,41 @@ fn those_who_serve_are_enough_at_every_revision() {
 }
 
 #[test]
+fn without_room_for_two_sets_there_are_never_more_pods_than_in_a_rolling_update() {
+    let surge = |part: &str, pods: u64| {
+        let mut life = Life::begun();
+        life.put(
+            Kind::Deployment,
+            "web",
+            json!({"spec": {
+                "replicas": 3,
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": {"metadata": {"labels": {"app": "web"}}},
+                "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
+            }}),
+        );
+        let stage = json!({"Promoting": {"part": part}});
+        life.put(
+            Kind::Rollout,
+            "web",
+            json!({
+                "metadata": {"name": "web"},
+                "spec": {"workloadRef": {"name": "web"}, "promotion": "Surge"},
+                "status": {"state": {"trial": {"id": "t1", "canary": "a1", "stage": stage}}},
+            }),
+        );
+        for (hash, replicas) in [("s", 3), ("a1", 1), ("a1", pods)] {
+            let labels = json!({"app": "web", "pod-template-hash": hash});
+            let set = json!({"metadata": {"labels": labels}, "spec": {"replicas": replicas}});
+            life.put(Kind::ReplicaSet, &format!("web-{hash}"), set);
+        }
+        life.broken()
+    };
+    assert_eq!(surge("Spreading", 1), Vec::<&str>::new());
+    assert_eq!(surge("Spreading", 2), ["TooManyPods"]);
+}
+
+#[test]
 fn a_workload_has_one_rollout_that_acts() {
     let mut life = Life::begun();
     life.rollout("other", &json!({"id": "t", "canary": "a2", "stage": {"Baking": {"step": 0}}}));
