@@ -50,6 +50,10 @@ use crate::{Duration, Fraction, Name, ObjectName, RepositoryPath, Strategy, Time
      self.strategy.canary.steps.all(s, !has(s.weight) || s.weight < 100)))")
     .message("promotion Surge has neither blueGreen nor a weight of 100: it rolls the rest out"))]
 #[x_kube(validation = Rule::new(
+    "!has(self.promotion) || self.promotion != 'Surge' || !has(self.gates) || \
+     self.gates.all(g, g.at != 'Promoted')")
+    .message("promotion Surge has no gate at Promoted: the way back is not one write then"))]
+#[x_kube(validation = Rule::new(
     "!has(self.services) || !has(self.sharedServices) || \
      self.services.all(s, !(s in self.sharedServices))")
     .message("a Service is in services or in sharedServices, not in both"))]

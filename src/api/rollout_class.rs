@@ -38,6 +38,10 @@ use crate::strategy::Strategy;
      (!has(self.strategy.blueGreen) && (!has(self.strategy.canary) || \
      self.strategy.canary.steps.all(s, !has(s.weight) || s.weight < 100)))")
     .message("promotion Surge has neither blueGreen nor a weight of 100: it rolls the rest out"))]
+#[x_kube(validation = Rule::new(
+    "!has(self.promotion) || self.promotion != 'Surge' || !has(self.gates) || \
+     self.gates.all(g, g.at != 'Promoted')")
+    .message("promotion Surge has no gate at Promoted: the way back is not one write then"))]
 pub struct RolloutClassSpec {
     /// Whether Tidegate acts or only watches. Default: Enforce.
     #[serde(skip_serializing_if = "Option::is_none")]

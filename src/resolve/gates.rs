@@ -2,7 +2,7 @@
 
 use tidegate_api as api;
 use tidegate_engine::defaults;
-use tidegate_engine::plan::{Gate, GateAt, GateKind, OnTimeout};
+use tidegate_engine::plan::{Gate, GateAt, GateKind, OnTimeout, PromoteBy};
 
 use super::invalid::{Fault, FieldPath};
 use super::steps::span;
@@ -66,6 +66,19 @@ pub(crate) fn gates(
         }
     }
     if faults.is_empty() { Ok(found) } else { Err(faults) }
+}
+
+/// A gate that would never be asked.
+pub(crate) fn too_late(gates: &[api::Gate], promotion: PromoteBy, at: &FieldPath) -> Vec<Fault> {
+    if promotion != PromoteBy::Surge {
+        return Vec::new();
+    }
+    let late = gates.iter().enumerate().filter(|(_, gate)| gate.at == api::GateAt::Promoted);
+    late.map(|(index, _)| {
+        let expected = "Start, Step or Promotion: by Surge the way back is not one write then";
+        Fault::new(&at.index(index).field("at"), "Promoted", expected)
+    })
+    .collect()
 }
 
 fn query(gate: &api::Gate) -> Option<GateQuery> {

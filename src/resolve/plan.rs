@@ -247,11 +247,15 @@ impl Resolver<'_> {
         wrong.is_empty().then_some(limits)
     }
 
-    /// The rules have told what is wrong with one, and in which object.
-    fn gates(&self) -> Vec<(Gate, GateQuery)> {
+    /// The rules have told what is wrong with one, and in which object; but for what the Rollout and
+    /// its class only say together.
+    fn gates(&mut self) -> Vec<(Gate, GateQuery)> {
         let class = self.class.and_then(|class| class.spec.gates.as_ref());
         let gates = self.rollout.spec.gates.as_ref().or(class).map_or(&[][..], Vec::as_slice);
-        gates::gates(gates, &FieldPath::of("spec.gates")).unwrap_or_default()
+        let at = FieldPath::of("spec.gates");
+        let late = gates::too_late(gates, self.promotion(), &at);
+        self.faults.extend(late);
+        gates::gates(gates, &at).unwrap_or_default()
     }
 
     /// `None`: the Rollout does not say where its manifests are.

@@ -7,7 +7,7 @@ use tidegate_engine::plan::PromoteBy;
 
 use super::arguments::Arguments;
 use super::criteria::ready;
-use super::gates::gates;
+use super::gates::{gates, too_late};
 use super::invalid::{Fault, FieldPath, quoted};
 use super::plan::promote_by;
 use super::steps::way;
@@ -35,7 +35,7 @@ pub(crate) fn rollout(spec: &api::RolloutSpec) -> Vec<Fault> {
     }
     faults.extend(limits(spec.limits.as_ref(), &at.field("limits")));
     faults.extend(windows(spec.windows.as_deref(), &at.field("windows")));
-    faults.extend(gates_of(spec.gates.as_deref(), &at.field("gates")));
+    faults.extend(gates_of(spec.gates.as_deref(), spec.promotion, &at.field("gates")));
     if let Some(git) = &spec.git {
         faults.extend(paths(&git.paths, false, &at.field("git").field("paths")));
     }
@@ -55,12 +55,19 @@ pub(crate) fn class(spec: &api::RolloutClassSpec) -> Vec<Fault> {
     }
     faults.extend(limits(spec.limits.as_ref(), &at.field("limits")));
     faults.extend(windows(spec.windows.as_deref(), &at.field("windows")));
-    faults.extend(gates_of(spec.gates.as_deref(), &at.field("gates")));
+    faults.extend(gates_of(spec.gates.as_deref(), spec.promotion, &at.field("gates")));
     faults
 }
 
-fn gates_of(list: Option<&[api::Gate]>, at: &FieldPath) -> Vec<Fault> {
-    gates(list.unwrap_or_default(), at).err().unwrap_or_default()
+fn gates_of(
+    list: Option<&[api::Gate]>,
+    said: Option<api::Promotion>,
+    at: &FieldPath,
+) -> Vec<Fault> {
+    let list = list.unwrap_or_default();
+    let mut faults = gates(list, at).err().unwrap_or_default();
+    faults.extend(too_late(list, promotion(said), at));
+    faults
 }
 
 /// What one object by itself says of it.

@@ -143,6 +143,9 @@ fn by_surge_the_rolling_update_takes_the_place_of_the_last_step() {
     assert!(all[0].contains("steps[0].weight: found 100, expected at most 99"), "{all:?}");
     let switch = said("  strategy: {blueGreen: {}}", &class);
     assert!(switch[0].contains("spec.strategy: found blueGreen, expected canary"), "{switch:?}");
+    let late = said("  gates: [{name: smoke, at: Promoted, job: {cronJob: smoke}}]", &class);
+    let words = "spec.gates[0].at: found Promoted, expected Start, Step or Promotion";
+    assert!(late[0].contains(words), "{late:?}");
 }
 
 #[test]

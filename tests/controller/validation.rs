@@ -110,6 +110,14 @@ fn by_surge_there_is_neither_a_last_step_nor_a_preview() {
     let preview = "  promotion: Surge\n  strategy: {blueGreen: {}}";
     both_refuse("Rollout", &format!("  workloadRef: {{name: web}}\n{preview}"), message);
     both_refuse("RolloutClass", preview, message);
+    let gate = |at| {
+        let gates = format!("  gates: [{{name: smoke, at: {at}, job: {{cronJob: smoke}}}}]");
+        format!("  promotion: Surge\n{gates}")
+    };
+    let message = "promotion Surge has no gate at Promoted: the way back is not one write then";
+    both_refuse("Rollout", &format!("  workloadRef: {{name: web}}\n{}", gate("Promoted")), message);
+    both_refuse("RolloutClass", &gate("Promoted"), message);
+    both_accept("RolloutClass", &gate("Promotion"));
 }
 
 #[test]
@@ -341,7 +349,7 @@ fn every_rule_compiles_and_has_a_message() {
     }
     let messages: BTreeSet<_> = found.iter().map(|(_, message)| message).collect();
     // Each message is in a test above; a new rule needs one too, and then this number.
-    assert_eq!(messages.len(), 26, "{messages:#?}");
+    assert_eq!(messages.len(), 27, "{messages:#?}");
 }
 
 /// Lists, texts and maps without an upper bound make the cost of rules unbounded.
