@@ -193,6 +193,12 @@ pub(crate) async fn a_freed_service_holds_nothing_up(world: &'static World) -> R
     let service = shop.get("v1", "Service", "web").await?.context("no Service")?;
     ensure!(service["spec"]["selector"] == json!({"app": "web"}), "{}", service["spec"]);
     shop.load.snapshot().assert_none_failed(start, Instant::now())?;
+    // The Service selects all pods: as long as the canary's are there, they have a share.
+    eventually("the share is told to be gone", SOON, async || {
+        let weight = shop.rollout().await?["status"]["weight"].take();
+        Ok((weight.is_null() || weight == 0).then_some(()))
+    })
+    .await?;
     nothing_more_happens(&shop).await
 }
 

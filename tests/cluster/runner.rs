@@ -152,9 +152,9 @@ fn is_chosen(arguments: &Arguments, name: &str, left_out: bool) -> bool {
 
 fn inside(sandbox: &Sandbox, stories: Vec<Story>) -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
-    // A story mostly waits: for pods, scrapes, evidence.
+    // A story mostly waits: for pods, scrapes, evidence. More at once would be in each other's way.
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    arguments.test_threads.get_or_insert(processors * 2);
+    arguments.test_threads.get_or_insert(processors + 1);
     let titles: Vec<_> = stories.iter().map(Title::from).collect();
     let chosen = chosen(&arguments, &titles);
     let components = components::ensure(programs(&chosen))?;

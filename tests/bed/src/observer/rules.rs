@@ -180,7 +180,7 @@ fn set(
     }
     let stable = release.trial_id().and_then(|trial| memory.stable.get(trial));
     let is_stable = stable.is_some_and(|stable| stable == hash);
-    let may_go = release.desired() == 0 || !release.acts() || is_handed(release);
+    let may_go = release.desired() == 0 || !release.acts() || is_handed(release) || release.freed();
     if is_stable && was > 0 && is == 0 && !may_go {
         broken.push(("StableLetGo", format!("{}: {was} to 0 in {stage}", event.name)));
     }

@@ -8,6 +8,8 @@ use super::{Event, Kind};
 
 /// The label by which sets and their pods are told apart.
 pub(super) const HASH: &str = "pod-template-hash";
+/// The annotation by which a person frees an object.
+const GLASS: &str = "tidegate.dev/break-glass";
 /// The weights of a Rollout that says nothing of them.
 const DEFAULT_WEIGHTS: [u64; 4] = [5, 25, 50, 100];
 
@@ -118,6 +120,12 @@ impl<'a> Release<'a> {
     /// The trial moves things, and has not let them go yet.
     pub(super) fn acts(&self) -> bool {
         self.trial().is_some() && !self.is(&["Watching", "Settling", "Aborted"])
+    }
+
+    /// A person has set the Deployment free: it rolls out by itself.
+    pub(super) fn freed(&self) -> bool {
+        let annotations = self.deployment.pointer("/metadata/annotations");
+        annotations.is_some_and(|all| !all[GLASS].is_null())
     }
 
     /// The Deployment was asked to take the tested pods early, and to roll the rest out.

@@ -177,6 +177,10 @@ fn those_who_serve_are_enough_at_every_revision() {
     assert_eq!(life.service("web", Some("dead")).broken(), ["NobodyServes"]);
     let mut life = Life::begun();
     assert_eq!(life.set("s", 0).broken(), ["StableLetGo"]);
+    let mut life = Life::begun();
+    let freed = json!({"annotations": {"tidegate.dev/break-glass": "incident 7"}});
+    life.put(Kind::Deployment, "web", json!({"metadata": freed, "spec": {"replicas": 3}}));
+    assert_eq!(life.set("s", 0).broken(), Vec::<&str>::new(), "it rolls out by itself");
 }
 
 #[test]
