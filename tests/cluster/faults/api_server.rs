@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tidegate_testbed::{
     fault::{Action, Exchange, FaultProxy, Lost, Reply, Rule, Then, Upstream},
-    world::World,
+    world::{World, eventually},
 };
 
 use super::{BAD, traffic_is_home};
@@ -92,6 +92,13 @@ async fn lost_answers_change_no_hand_over(world: &'static World) -> Result<()> {
     lost(&api)?;
     it_was_handed_over(&shop, &before).await?;
     shop.load.snapshot().assert_none_failed(start, Instant::now())?;
+    // The last answer was lost at the end: that it was is said, and that it is over.
+    eventually("nothing is wrong any more", SOON, async || {
+        let status = shop.rollout().await?["status"].take();
+        ensure!(!status.to_string().contains("no answer"), "{}", status["message"]);
+        Ok(Some(()))
+    })
+    .await?;
     nothing_more_happens(&shop).await
 }
 

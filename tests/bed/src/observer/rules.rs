@@ -247,7 +247,8 @@ fn serving(
     for (name, service) in release.services() {
         let serving = scene.serving(&selector(service)) as u64;
         let most = memory.served.entry(name.to_owned()).or_insert(0);
-        *most = (*most).max(serving);
+        // Who is woken up begins anew.
+        *most = if release.desired() == 0 { 0 } else { (*most).max(serving) };
         // What was never reached, or is not wanted any more, is not missing.
         let wanted = release.desired().min(*most);
         let share = if release.acts() { release.share() } else { 0 };

@@ -176,6 +176,16 @@ fn those_who_serve_are_enough_at_every_revision() {
     let mut life = Life::begun();
     assert_eq!(life.service("web", Some("dead")).broken(), ["NobodyServes"]);
     let mut life = Life::begun();
+    for (replicas, ready) in [(0, true), (0, false), (3, false), (3, true)] {
+        let labels = json!({"metadata": {"labels": {"app": "web"}}});
+        let spec = json!({"spec": {"replicas": replicas, "template": labels}});
+        life.put(Kind::Deployment, "web", spec);
+        for name in ["s1", "s2", "s3"] {
+            life.pod(name, "s", ready);
+        }
+    }
+    assert_eq!(life.broken(), Vec::<&str>::new(), "it slept, and is woken up");
+    let mut life = Life::begun();
     assert_eq!(life.set("s", 0).broken(), ["StableLetGo"]);
     let mut life = Life::begun();
     let freed = json!({"annotations": {"tidegate.dev/break-glass": "incident 7"}});
