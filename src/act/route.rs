@@ -38,19 +38,37 @@ pub(super) async fn split(
     weight: Weight,
 ) -> Result<(), ActError> {
     let Some(pair) = pair(target) else { return Ok(()) };
-    let canary = Live::find(cluster, target, Kind::Service, pair.canary).await?;
-    match canary {
-        Some(_) => {}
-        None if weight == Weight::ZERO => return home(cluster, target).await,
+    if weight == Weight::ZERO {
+        // Traffic first: what is asked below must not stand before it.
+        write(cluster, target, pair, weight, |route| has_share(route, pair)).await?;
+    }
+    match Live::find(cluster, target, Kind::Service, pair.canary).await? {
+        Some(_) => write(cluster, target, pair, weight, |_| true).await,
+        None if weight == Weight::ZERO => home(cluster, target).await,
         None => {
             let object = Box::new(target.object(Kind::Service, pair.canary));
-            return Err(ActError::Missing { object });
+            Err(ActError::Missing { object })
         }
     }
+}
+
+/// Gives the canary this share in every route of which this holds.
+async fn write(
+    cluster: &Cluster,
+    target: &Target,
+    pair: Pair<'_>,
+    weight: Weight,
+    which: impl Fn(&Value) -> bool,
+) -> Result<(), ActError> {
+    let which = &which;
     on_each(target.routes.iter().map(String::as_str), |name| async move {
         let live = Live::need(cluster, target, Kind::HttpRoute, name).await?;
-        let decide =
-            |live: &Live| splitting(&live.object, pair, weight).map_err(|what| live.unfit(what));
+        let decide = |live: &Live| {
+            if !which(&live.object) {
+                return Ok(Vec::new());
+            }
+            splitting(&live.object, pair, weight).map_err(|what| live.unfit(what))
+        };
         live.write(cluster, decide).await.map(drop)
     })
     .await
